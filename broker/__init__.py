@@ -1,0 +1,1 @@
+"""The embedded broker: amqtt, hardened. It routes ciphertext and cannot decrypt."""

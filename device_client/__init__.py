@@ -1,0 +1,1 @@
+"""The light device client: receives, verifies, keeps, shows and exports."""

@@ -1,0 +1,1 @@
+"""Management Layer: index, profiles, rendering, sealing."""

@@ -1,0 +1,1 @@
+"""The relational index; the only package that imports SQLAlchemy."""

@@ -1,0 +1,1 @@
+"""From DICOM pixels to pictures that a phone can show."""

@@ -1,0 +1,1 @@
+"""Data Middleware Layer: takes DICOM in and keeps it."""
