@@ -1,0 +1,30 @@
+"""The bounds of the contract, in one place. Sizes in bytes, times in seconds unless the name says otherwise."""
+
+CHUNK_BYTES = 16 * 1024
+TAG_BYTES = 16
+CHUNKS_PER_SEGMENT = 4
+SEALED_CHUNK_BYTES = CHUNK_BYTES + TAG_BYTES
+SEGMENT_BYTES = CHUNKS_PER_SEGMENT * SEALED_CHUNK_BYTES
+SEAL_HEADER_BYTES = 24 + 32
+"""Salt and commitment, which stand before the first chunk and so travel in segment 0."""
+
+MAX_PACKET_BYTES = 320 * 1024
+MAX_ANNOUNCEMENT_BYTES = 16 * 1024
+MAX_MESSAGE_BYTES = 256 * 1024
+MAX_DEPTH = 8
+
+MAX_OBJECT_BYTES = 16 * 1024**3
+MAX_SEGMENTS = 2**18
+PAGE_DIGESTS = 1024
+DIGEST_BYTES = 32
+MAX_PAGES = MAX_SEGMENTS // PAGE_DIGESTS
+MAX_OBJECT_HEADER_BYTES = 1024 * 1024
+MAX_PARTS = 8192
+MAX_ATTRIBUTES_BYTES = 4 * 1024 * 1024
+"""Inflated DICOM JSON of one announcement or object header."""
+
+MAX_CREDIT = 64
+MAX_RANGES = 64
+
+GRACE_S = 5
+"""How long a head may be newer than the announcement it names, before the device says that it is not current."""
