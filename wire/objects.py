@@ -60,7 +60,7 @@ class Instance(Struct, frozen=True, forbid_unknown_fields=True, array_like=True)
 
 
 class Header(Struct, frozen=True, forbid_unknown_fields=True):
-    """The object's table of contents. ``attributes`` is deflated ``{"shared": {…}, "parts": [{…}, …]}`` (DICOM JSON)."""
+    """The table of contents. ``attributes`` is deflated ``{"shared": {…}, "parts": [{…}, …]}`` (DICOM JSON)."""
 
     version: Annotated[int, Meta(ge=1, le=1)]
     layer: Layer
