@@ -1,0 +1,81 @@
+"""A job's pictures, one by one: the worker's side of the pool's contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.management import worker_protocol as protocol
+from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering.attributes import frame_attributes
+from gateway.management.rendering.encode import Encoded, encode, pixel_aspect, scaled
+from gateway.management.rendering.refusal import Refusal
+from gateway.management.rendering.render import Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.management.rendering.limits import RenderLimits
+    from gateway.management.rendering.render import Picture
+
+
+def pictures(
+    job: protocol.Job, limits: RenderLimits, allow_frame: Callable[[], None]
+) -> Iterator[tuple[protocol.Frame, bytes]]:
+    """Display pictures in the order of frames, and the thumbnail behind its frame.
+
+    ``allow_frame`` is called before each frame is touched. Raises ``Refusal`` and whatever a damaged file provokes.
+    """
+    allow_frame()
+    with Renderer(Path(job.path), limits) as renderer:
+        first, total = job.first_frame, renderer.source.number_of_frames
+        count = total - first if job.frame_count is None else job.frame_count
+        if first < 0 or count < 1 or first + count > total:
+            raise Refusal("no-frame")
+        middle = first + count // 2
+        for frame, picture in enumerate(renderer.pictures(first, count), first):
+            yield _picture(renderer, picture, frame, "display", job.max_side, job.quality)
+            if job.thumbnail_side and frame == middle:
+                yield _picture(renderer, picture, frame, "thumbnail", job.thumbnail_side, job.quality)
+            allow_frame()
+
+
+def _picture(
+    renderer: Renderer, picture: Picture, frame: int, kind: str, max_side: int, quality: int
+) -> tuple[protocol.Frame, bytes]:
+    view = renderer.view(frame)
+    encoded = encode(scaled(picture, pixel_aspect(view), max_side), quality)
+    lossy, ratio_x100 = _chain(renderer, encoded)
+    head = protocol.Frame(
+        frame=frame,
+        kind="thumbnail" if kind == "thumbnail" else "display",
+        media="image/png" if encoded.media == "image/png" else "image/jpeg",
+        rows=encoded.rows,
+        columns=encoded.columns,
+        lossy=lossy,
+        ratio_x100=ratio_x100,
+        attributes={
+            tag: protocol.Element(element["vr"], element["Value"])
+            for tag, element in frame_attributes(view, renderer.shown).items()
+        },
+    )
+    return head, encoded.data
+
+
+def _chain(renderer: Renderer, encoded: Encoded) -> tuple[bool, int]:
+    """Whether anything between modality and this picture was lossy, and the whole chain's ratio times 100.
+
+    Of a JPEG made here: the frame's native bytes to this file's. Of a lossless picture of a lossy source: the
+    source's own ratio, as its header gives it (several stages multiply) or as its size shows.
+    """
+    source, view = renderer.source, renderer.view(0)
+    if encoded.lossy:
+        return True, max(100, source.frame_bytes * 100 // max(1, len(encoded.data)))
+    if view.text("LossyImageCompression") != "01" and source.transfer_syntax not in ts.LOSSY:
+        return False, 100
+    ratio = 1.0
+    for stage in view.numbers("LossyImageCompressionRatio"):
+        ratio *= max(1.0, stage)
+    if ratio == 1.0:
+        ratio = source.frame_bytes * source.number_of_frames / source.size_bytes
+    return True, max(100, min(round(ratio * 100), 1 << 30))

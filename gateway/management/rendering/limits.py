@@ -1,0 +1,41 @@
+"""What one picture may cost: bounds that are checked before and while strangers' pixels are decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RenderLimits:
+    """Bounds for one worker and one job.
+
+    The defaults suit a Raspberry Pi 4 with 1 GB: a mammogram of 4,664 x 3,064 pixels (the largest picture in
+    everyday use) renders within 330 MiB of address space, of which an idle worker takes about 180.
+    """
+
+    max_pixels_per_frame: int = 40_000_000
+    """Rows x Columns."""
+    max_frame_bytes: int = 96 * MIB
+    """One frame, decoded, as stored: Rows x Columns x SamplesPerPixel x BitsAllocated / 8."""
+    max_frames: int = 20_000
+    """NumberOfFrames of an instance."""
+    max_decoded_bytes: int = 16 << 30
+    """All frames of an instance, decoded."""
+    max_header_bytes: int = 64 * MIB
+    """Everything in front of the pixel data: sequences of a long enhanced series are the largest honest ones."""
+    max_inflated_bytes: int = 96 * MIB
+    """A deflated data set, inflated: it has to be held in memory whole."""
+    max_picture_bytes: int = 32 * MIB
+    """One encoded picture, as the pool accepts it from a worker."""
+    memory_bytes: int = 640 * MIB
+    """Address space of a worker (RLIMIT_AS), libraries included."""
+    recycle_bytes: int = 160 * MIB
+    """A worker whose resident memory stays above this after a job is replaced."""
+    cpu_s_per_frame: int = 30
+    """CPU seconds for one frame (RLIMIT_CPU, moved on at each frame)."""
+    wall_s_per_frame: float = 60.0
+    """Seconds until the next picture has to be there; time in which nobody reads does not count."""
+    start_s: float = 30.0
+    """Seconds within which a new worker has to report."""

@@ -1,0 +1,184 @@
+"""One frame of a DICOM file as a picture of eight bits, full size. Runs inside a worker only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import numpy as np
+
+from gateway.management.rendering import colour, grey, overlays
+from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering.groups import FrameView
+from gateway.management.rendering.limits import RenderLimits
+from gateway.management.rendering.luts import LookupTable, apply_palette, palette
+from gateway.management.rendering.refusal import Refusal
+from gateway.management.rendering.source import FrameSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+Picture = np.ndarray[Any, np.dtype[np.uint8]]
+_CELLS_KEPT: Final = ts.NATIVE | {ts.RLE_LOSSLESS, ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS_SV1}
+"""Transfer syntaxes that keep every bit of a pixel cell, used or not."""
+_MONOCHROME: Final = ("MONOCHROME1", "MONOCHROME2")
+
+
+def render_frame(path: Path, frame: int, limits: RenderLimits | None = None) -> Picture:
+    """Frame ``frame`` (from 0) as uint8: (rows, columns) grey or (rows, columns, 3) RGB.
+
+    Greyscale pipeline, palette, colour conversion and overlays applied; neither scaled nor compressed.
+    Raises ``Refusal``.
+    """
+    with Renderer(path, limits or RenderLimits()) as renderer:
+        return next(renderer.pictures(frame, 1))
+
+
+class Renderer:
+    """An opened file whose frames are rendered in order; its header is read once."""
+
+    def __init__(self, path: Path, limits: RenderLimits) -> None:
+        self.source = FrameSource(path, limits)
+        self.header = self.source.header
+        options = self.source.options
+        self.photometric = str(options["photometric_interpretation"])
+        self._little_endian = bool(self.header.original_encoding[1])
+        self._stored = grey.Stored(
+            bits=int(options["bits_stored"]),
+            signed=options["pixel_representation"] == 1,
+            integer=options["pixel_keyword"] == "PixelData",
+        )
+        self._palette: tuple[int, NDArray[np.uint8]] | None = None
+        self._fallback: dict[tuple[grey.Modality | int, ...], grey.Window] = {}
+        self._transfer: tuple[object, Callable[[NDArray[Any]], Picture]] | None = None
+        self.shown: grey.Window | None = None
+        """The window of the frame rendered last, if it was one."""
+        self._plan_cells()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.source.__exit__(*exc)
+
+    def view(self, frame: int) -> FrameView:
+        """The attributes that hold for ``frame``."""
+        return FrameView(self.header, frame)
+
+    def pictures(self, first: int, count: int) -> Iterator[Picture]:
+        """``count`` pictures from frame ``first`` on."""
+        frames = self.source.frames(first, count, keep_unused_bits=self._keep)
+        for frame, (samples, photometric) in enumerate(frames, first):
+            if samples.shape[:2] != (self.source.options["rows"], self.source.options["columns"]):
+                raise Refusal("decode", "the frame's shape contradicts the header")
+            picture = self._picture(samples, photometric, frame)
+            overlays.burn(picture, self.header, frame)
+            yield picture
+
+    def _picture(self, samples: NDArray[Any], photometric: str, frame: int) -> Picture:
+        if samples.ndim == 3:
+            self.shown = None
+            # pydicom expands the retired subsampled form like the current one; only the range differs
+            actual = self.photometric if self.photometric in colour.PARTIAL and photometric != "RGB" else photometric
+            rgb = colour.to_rgb8(samples, actual, self._stored.bits)
+            return rgb if rgb.flags.writeable else rgb.copy()
+        values = self._values(samples)
+        if self.photometric == "PALETTE COLOR":
+            self.shown = None
+            self._palette = self._palette or palette(self.header, little_endian=self._little_endian)
+            return apply_palette(values, *self._palette)
+        if self.photometric not in _MONOCHROME:
+            raise Refusal("unsupported", "PhotometricInterpretation")
+        picture = self._grey(values, frame)
+        if self._embedded:
+            overlays.burn_bits(picture, samples, self._embedded)
+        return picture
+
+    def _plan_cells(self) -> None:
+        """Where in its cell a sample lies (PS3.5 8.1.1), and whether an overlay lies beside it."""
+        stored, allocated = self._stored.bits, int(self.source.options["bits_allocated"])
+        high = self.view(0).numbers("HighBit")
+        self._shift = int(high[0]) + 1 - stored if high else 0
+        cells = self.source.transfer_syntax in _CELLS_KEPT and self._stored.integer and stored < allocated <= 16
+        if not cells or not 0 <= self._shift <= allocated - stored:
+            self._shift = 0
+        used = range(self._shift, self._shift + stored)
+        self._embedded = overlays.embedded_bits(self.header, allocated, used) if cells else []
+        self._keep = bool(self._embedded or self._shift)
+
+    def _values(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Stored values out of pixel cells, of at most two bytes where Bits Stored allows it."""
+        if self._keep:
+            left = samples.dtype.itemsize * 8 - self._stored.bits
+            value: NDArray[Any] = np.right_shift(np.left_shift(samples, left - self._shift), left)
+            return value
+        if self._stored.tabled and samples.dtype.itemsize > 2:
+            return samples.astype(np.int16 if self._stored.signed else np.uint16)
+        return samples
+
+    def _grey(self, values: NDArray[Any], frame: int) -> Picture:
+        view = self.view(frame)
+        to_real = grey.modality(view, little_endian=self._little_endian)
+        voi: grey.Window | LookupTable | None = grey.voi_table(view, little_endian=self._little_endian)
+        if voi is None:
+            offered = grey.windows(view)
+            voi = offered[0] if offered else self._default_window(to_real, values)
+        self.shown = voi if isinstance(voi, grey.Window) else None
+        invert = grey.inverted(view, self.photometric)
+        key = (_table_key(to_real), voi if isinstance(voi, grey.Window) else voi.entries.tobytes(), invert)
+        if self._transfer is None or self._transfer[0] != key:
+            function = grey.transfer(to_real, voi, invert=invert)
+            self._transfer = key, grey.Table(function, self._stored) if self._stored.tabled else _banded(function)
+        return self._transfer[1](values)
+
+    def _default_window(self, to_real: grey.Modality, values: NDArray[Any]) -> grey.Window:
+        """No window in the file: all of eight bits, else the percentiles of a few frames of the instance.
+
+        The same for every frame and job of the instance, or a cine would flicker.
+        """
+        key = (_table_key(to_real),)
+        if key not in self._fallback:
+            if self._stored.integer and self._stored.bits <= 8:
+                low, high = map(float, self._stored.span)
+            else:
+                low, high = grey.spread(self._probes(values), self._padding())
+            low, high = sorted(to_real(np.array([low, high])).tolist())
+            self._fallback[key] = grey.Window((low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")
+        return self._fallback[key]
+
+    def _probes(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+        count = self.source.number_of_frames
+        if count == 1:
+            return [values]
+        return [
+            self._values(samples)
+            for probe in sorted({0, count // 2, count - 1})
+            for samples, _ in self.source.frames(probe, 1, keep_unused_bits=self._keep)
+        ]
+
+    def _padding(self) -> tuple[float, float] | None:
+        """The range of stored values that is padding (C.7.5.1.1.2)."""
+        view = self.view(0)
+        value = view.numbers("PixelPaddingValue") or view.numbers("FloatPixelPaddingValue")
+        if not value:
+            return None
+        limit = view.numbers("PixelPaddingRangeLimit") or value
+        return min(value[0], limit[0]), max(value[0], limit[0])
+
+
+def _table_key(to_real: grey.Modality) -> Any:
+    return (to_real.slope, to_real.intercept, to_real.table.entries.tobytes() if to_real.table else b"")
+
+
+def _banded(function: Callable[[NDArray[Any]], Picture]) -> Callable[[NDArray[Any]], Picture]:
+    """For samples of more than 16 bits, which have no table."""
+
+    def apply(values: NDArray[Any]) -> Picture:
+        out = np.empty(values.shape, dtype=np.uint8)
+        for band in grey.bands(values.shape):
+            out[band] = function(values[band])
+        return out
+
+    return apply

@@ -1,0 +1,232 @@
+"""A DICOM file as a source of frames: its header, checked against the limits, and one frame at a time.
+
+Never a data set's whole array: frames are read from the file by index (PS3.5 annex A.4 for encapsulated ones).
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.encaps import generate_frames, get_frame
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.uid import UID
+
+from gateway.management.rendering import codecs
+from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gateway.management.rendering.limits import RenderLimits
+
+_PIXEL_KEYWORDS: Final = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
+_PIXEL_VRS: Final = (b"OB", b"OW", b"OF", b"OD", b"UN")
+_DEFER_BYTES: Final = 1 << 16
+_RLE_BEST_RATIO: Final = 64
+"""PackBits turns two bytes into 128 at most (PS3.5 G.3)."""
+
+
+class FrameSource:
+    """An opened file. Use as a context manager; raises ``Refusal``.
+
+    ``header`` is the data set in front of the pixel data; ``options`` are pydicom's decoding options.
+    """
+
+    def __init__(self, path: Path, limits: RenderLimits) -> None:
+        self._limits = limits
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise Refusal("unreadable") from error
+        try:
+            self.size_bytes = path.stat().st_size
+            self.header, self.transfer_syntax = self._read_header(path)
+            self.options = self._read_options()
+            self._value_at = self._file.tell()
+            self._check_limits()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._file.close()
+
+    @property
+    def number_of_frames(self) -> int:
+        return int(self.options["number_of_frames"])
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of one frame as native pixel data, in bytes."""
+        bits = self.options["rows"] * self.options["columns"] * self.options["samples_per_pixel"]
+        return (int(bits) * int(self.options["bits_allocated"]) + 7) // 8
+
+    def frames(self, first: int, count: int, *, keep_unused_bits: bool = False) -> Iterator[tuple[NDArray[Any], str]]:
+        """Samples of ``count`` frames from ``first`` on, each with its photometric interpretation.
+
+        With ``keep_unused_bits`` bits above BitsStored stay as they are (overlays of old lie there).
+        """
+        if first < 0 or first + count > self.number_of_frames:
+            raise Refusal("no-frame")
+        options = dict(self.options)
+        if keep_unused_bits:
+            options["correct_unused_bits"] = False
+        try:
+            if self.transfer_syntax in ts.NATIVE:
+                yield from self._native(first, count, options)
+            else:
+                options["number_of_frames"] = 1
+                for frame in self._encapsulated(first, count):
+                    yield codecs.decode_frame(frame, self.transfer_syntax, options)
+        except (Refusal, MemoryError, RecursionError, GeneratorExit):
+            raise
+        except NotImplementedError as error:
+            raise Refusal("unsupported") from error
+        except Exception as error:  # codecs raise what they like; their texts may quote the data
+            raise Refusal("decode") from error
+
+    def _native(self, first: int, count: int, options: dict[str, Any]) -> Iterator[tuple[NDArray[Any], str]]:
+        decoder = get_decoder(self.transfer_syntax)
+        for index in range(first, first + count):
+            self._file.seek(self._value_at)
+            samples, properties = decoder.as_array(self._file, index=index, **options)
+            yield samples, str(properties["photometric_interpretation"])
+
+    def _encapsulated(self, first: int, count: int) -> Iterator[bytes]:
+        offsets = self.header.get("ExtendedOffsetTable"), self.header.get("ExtendedOffsetTableLengths")
+        extended = offsets if all(offsets) else None
+        self._file.seek(self._value_at)
+        has_offsets = extended is not None or struct.unpack("<4xL", self._file.read(8))[0] > 0
+        self._file.seek(self._value_at)
+        if has_offsets and first > 0:
+            for index in range(first, first + count):
+                self._file.seek(self._value_at)
+                yield get_frame(self._file, index, extended_offsets=extended)
+            return
+        # Without a table every frame has to be walked past; in one go, not from the start for each
+        walk = generate_frames(self._file, number_of_frames=self.number_of_frames, extended_offsets=extended)
+        found = 0
+        for frame in islice(walk, first, first + count):
+            found += 1
+            yield frame
+        if found < count:
+            raise Refusal("decode", "fewer frames than NumberOfFrames says")
+
+    def _read_header(self, path: Path) -> tuple[FileDataset, str]:
+        try:
+            transfer_syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+        except Exception:  # no Part 10 header: the data set may still be readable
+            transfer_syntax = ""
+        try:
+            if transfer_syntax == ts.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+                self._file = io.BytesIO(self._inflate(path))
+                transfer_syntax = ts.EXPLICIT_VR_LITTLE_ENDIAN
+            # what is in memory already cannot be deferred: there is no file to come back to
+            defer = None if isinstance(self._file, io.BytesIO) else _DEFER_BYTES
+            header = dcmread(self._file, defer_size=defer, stop_before_pixels=True, force=True)
+        except (Refusal, MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            raise Refusal("malformed", "header") from error
+        if not len(header):
+            raise Refusal("malformed", "no data set")
+        if self._file.tell() > self.size_bytes and not isinstance(self._file, io.BytesIO):
+            raise Refusal("malformed", "an element longer than the file")
+        if self._file.tell() > self._limits.max_header_bytes:
+            raise Refusal("too-large", "header")
+        # pydicom's full reader is the more tolerant of meta headers that lack something
+        transfer_syntax = transfer_syntax or str(header.file_meta.get("TransferSyntaxUID", ""))
+        return header, transfer_syntax or _guess_transfer_syntax(header)
+
+    def _inflate(self, path: Path) -> bytes:
+        """The data set of a deflated file (PS3.5 A.5), bounded."""
+        meta = read_file_meta_info(path)
+        self._file.seek(128 + 4 + 12 + int(meta.FileMetaInformationGroupLength))
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        data = inflater.decompress(self._file.read(), self._limits.max_inflated_bytes)
+        if inflater.unconsumed_tail and not inflater.eof:
+            raise Refusal("too-large", "inflated data set")
+        self._file.close()
+        return data
+
+    def _read_options(self) -> dict[str, Any]:
+        """pydicom's decoding options; leaves the file at the pixel data's value."""
+        little = bool(self.header.original_encoding[1])
+        head = self._file.read(8)
+        if len(head) < 8:
+            raise Refusal("no-pixels")
+        group, element = struct.unpack("<HH" if little else ">HH", head[:4])
+        keyword = _PIXEL_KEYWORDS.get(group << 16 | element)
+        if keyword is None:
+            raise Refusal("no-pixels")
+        if self.transfer_syntax not in ts.SUPPORTED_TRANSFER_SYNTAXES:
+            raise Refusal("unsupported", "TransferSyntaxUID")
+        try:
+            options = as_pixel_options(self.header)
+            options["number_of_frames"] = int(options["number_of_frames"])
+        except Exception as error:
+            raise Refusal("malformed", "image pixel attributes") from error
+        options["pixel_keyword"] = keyword
+        # asked of the element itself: there are compressed files whose data set is implicit all the same
+        if head[4:6] in _PIXEL_VRS:
+            options["pixel_vr"] = head[4:6].decode("ascii")
+            self._file.seek(4, io.SEEK_CUR)
+        options["transfer_syntax_uid"] = UID(self.transfer_syntax)
+        options.pop("extended_offsets", None)
+        return _with_defaults(options)
+
+    def _check_limits(self) -> None:
+        """Everything that the header promises, before a single sample is decoded."""
+        limits, options = self._limits, self.options
+        if options["rows"] * options["columns"] > limits.max_pixels_per_frame:
+            raise Refusal("too-large", "Rows x Columns")
+        if self.frame_bytes > limits.max_frame_bytes:
+            raise Refusal("too-large", "bytes of one frame")
+        if not 0 < self.number_of_frames <= limits.max_frames:
+            raise Refusal("too-large", "NumberOfFrames")
+        total = self.frame_bytes * self.number_of_frames
+        if total > limits.max_decoded_bytes:
+            raise Refusal("too-large", "bytes of all frames")
+        if self.transfer_syntax == ts.RLE_LOSSLESS and total > _RLE_BEST_RATIO * self.size_bytes:
+            raise Refusal("decode", "more pixels than RLE can hold in this file")
+
+
+def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
+    """Fill what is derivable, refuse what is not."""
+    options.setdefault("samples_per_pixel", 1)
+    options.setdefault("photometric_interpretation", "MONOCHROME2")
+    if options["pixel_keyword"] != "PixelData":
+        options["bits_allocated"] = 64 if options["pixel_keyword"] == "DoubleFloatPixelData" else 32
+    options.setdefault("bits_stored", options.get("bits_allocated"))
+    options.setdefault("pixel_representation", 0)
+    if options["samples_per_pixel"] > 1:
+        options.setdefault("planar_configuration", 0)
+    for name in ("rows", "columns", "samples_per_pixel", "bits_allocated", "bits_stored"):
+        if not isinstance(options.get(name), int) or options[name] <= 0:
+            raise Refusal("malformed", name)
+    if options["samples_per_pixel"] not in (1, 3):
+        raise Refusal("unsupported", "SamplesPerPixel")
+    return options
+
+
+def _guess_transfer_syntax(header: Dataset) -> str:
+    """Files without a meta header are native; pydicom found out how they are encoded."""
+    implicit, little = header.original_encoding
+    if implicit:
+        return ts.IMPLICIT_VR_LITTLE_ENDIAN
+    return ts.EXPLICIT_VR_LITTLE_ENDIAN if little else ts.EXPLICIT_VR_BIG_ENDIAN

@@ -1,0 +1,136 @@
+"""One render worker: ``python -m gateway.management.worker_main PARENT_PID LIMITS`` (started by the pool).
+
+It limits itself before it reads the first job, speaks only through its standard output, and ends with its parent.
+Its standard error is silent from then on: codecs and libraries write what they like there, values of a header too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from gateway.management import worker_protocol as protocol
+from gateway.management.rendering.limits import RenderLimits
+from gateway.management.rendering.refusal import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NO_NEW_PRIVS = 38
+_NICE = 10
+
+
+def main() -> None:
+    """Serve jobs until standard input ends."""
+    parent, limits = int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=RenderLimits)
+    libc = ctypes.CDLL(None, use_errno=True)
+    _tie_to_parent(libc, parent)
+    jobs, answers = _take_pipes()
+    from gateway.management.rendering import render  # noqa: F401  # numpy and pydicom count as start, not as job
+
+    _limit(limits)
+    _silence()
+    answers.write(protocol.pack(protocol.Ready()))
+    answers.flush()
+    while head := _read_head(jobs):
+        try:
+            _serve(protocol.unpack_job(head), limits, answers)
+        except BrokenPipeError:
+            return
+        libc.malloc_trim(0)
+
+
+def _tie_to_parent(libc: ctypes.CDLL, parent: int) -> None:
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the line above
+        sys.exit(1)
+    os.nice(_NICE)
+    os.umask(0o077)
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Private descriptors for the protocol: a library that prints must not be able to speak to the pool."""
+    jobs, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    with Path(os.devnull).open("r+b") as null:
+        os.dup2(null.fileno(), 0)
+        os.dup2(null.fileno(), 1)
+    return jobs, answers
+
+
+def _limit(limits: RenderLimits) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def _silence() -> None:
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    with Path(os.devnull).open("wb") as null:
+        os.dup2(null.fileno(), 2)
+
+
+def _read_head(jobs: BinaryIO) -> bytes:
+    lengths = jobs.read(protocol.LENGTHS.size)
+    if len(lengths) < protocol.LENGTHS.size:
+        return b""
+    return jobs.read(protocol.LENGTHS.unpack(lengths)[0])
+
+
+def _serve(job: protocol.Job, limits: RenderLimits, answers: BinaryIO) -> None:
+    frame: int | None = None
+    closing: protocol.Done | protocol.Refused
+    try:
+        for head, body in _pictures(job, limits):
+            frame = head.frame
+            answers.write(protocol.pack(head, body))
+            answers.flush()
+        closing = protocol.Done(_resident_bytes())
+    except BrokenPipeError:
+        raise
+    except Refusal as refusal:
+        closing = protocol.Refused(refusal.reason, _next(frame), _resident_bytes())
+    except MemoryError:
+        closing = protocol.Refused("memory", _next(frame), _resident_bytes())
+    except RecursionError:
+        closing = protocol.Refused("malformed", _next(frame), _resident_bytes())
+    except Exception:  # nothing that a file provokes may end the worker; the text may quote the file
+        closing = protocol.Refused("malformed", _next(frame), _resident_bytes())
+    answers.write(protocol.pack(closing))
+    answers.flush()
+
+
+def _next(frame: int | None) -> int | None:
+    return None if frame is None else frame + 1
+
+
+def _pictures(job: protocol.Job, limits: RenderLimits) -> Iterator[tuple[protocol.Frame, bytes]]:
+    from gateway.management.rendering.job import pictures
+
+    def allow_frame() -> None:
+        """Move the CPU limit on: what counts is each frame's own time. Reaching it is SIGXCPU, which kills."""
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_s_per_frame
+        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+    return pictures(job, limits, allow_frame)
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize()
+
+
+if __name__ == "__main__":
+    main()
