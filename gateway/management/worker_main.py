@@ -1,6 +1,7 @@
 """One render worker: ``python -m gateway.management.worker_main PARENT_PID LIMITS`` (started by the pool).
 
-It limits itself before it reads the first job, speaks only through its standard output, and ends with its parent.
+It limits itself before it reads the first job, speaks only through the socket that is its standard input, and ends
+with its parent.
 Its standard error is silent from then on: codecs and libraries write what they like there, values of a header too.
 """
 
@@ -11,6 +12,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import warnings
 from pathlib import Path
@@ -35,7 +37,7 @@ def main() -> None:
     parent, limits = int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=RenderLimits)
     libc = ctypes.CDLL(None, use_errno=True)
     _tie_to_parent(libc, parent)
-    jobs, answers = _take_pipes()
+    jobs, answers = _take_socket()
     from gateway.management.rendering import render  # noqa: F401  # numpy and pydicom count as start, not as job
 
     _limit(limits)
@@ -45,7 +47,7 @@ def main() -> None:
     while head := _read_head(jobs):
         try:
             _serve(protocol.unpack_job(head), limits, answers)
-        except BrokenPipeError:
+        except OSError:  # the pool has gone
             return
         libc.malloc_trim(0)
 
@@ -59,12 +61,13 @@ def _tie_to_parent(libc: ctypes.CDLL, parent: int) -> None:
     os.umask(0o077)
 
 
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """Private descriptors for the protocol: a library that prints must not be able to speak to the pool."""
-    jobs, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    with Path(os.devnull).open("r+b") as null:
+def _take_socket() -> tuple[BinaryIO, BinaryIO]:
+    """A private descriptor for the pool's socket, which arrives as standard input: no library may stumble on it."""
+    connection = socket.socket(fileno=os.dup(0))
+    with Path(os.devnull).open("rb") as null:
         os.dup2(null.fileno(), 0)
-        os.dup2(null.fileno(), 1)
+    jobs, answers = connection.makefile("rb"), connection.makefile("wb")
+    connection.close()  # the two files keep it open
     return jobs, answers
 
 
@@ -97,8 +100,10 @@ def _serve(job: protocol.Job, limits: RenderLimits, answers: BinaryIO) -> None:
             answers.write(protocol.pack(head, body))
             answers.flush()
         closing = protocol.Done(_resident_bytes())
-    except BrokenPipeError:
-        raise
+    except OSError as error:
+        if isinstance(error, BrokenPipeError | ConnectionResetError):
+            raise
+        closing = protocol.Refused("unreadable", _next(frame), _resident_bytes())
     except Refusal as refusal:
         closing = protocol.Refused(refusal.reason, _next(frame), _resident_bytes())
     except MemoryError:

@@ -1,4 +1,4 @@
-"""What pool and worker say to each other over the worker's standard input and output.
+"""What pool and worker say to each other over the socket pair between them.
 
 A message is two lengths (big-endian, four bytes each), a MessagePack head and a body. The worker handles strangers'
 bytes and may fall to them, so the pool decodes heads into closed types and bounds both parts before it reads them;

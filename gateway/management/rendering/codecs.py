@@ -102,7 +102,8 @@ def _decode_jpeg(frame: bytes, runner: DecodeRunner) -> NDArray[Any]:
     """Every JPEG process; three-sample frames come back as RGB."""
     source = _jpeg_colour(frame, runner)
     lossy = str(runner.transfer_syntax) in ts.JPEG_DCT
-    samples = _decode_jpeg_8bit(frame, source) if lossy and runner.bits_stored <= 8 else None
+    size = (runner.columns, runner.rows)
+    samples = _decode_jpeg_8bit(frame, source, size) if lossy and runner.bits_stored <= 8 else None
     if samples is None:
         samples = _decode_jpeg_any(frame, source)
     if source:
@@ -126,7 +127,7 @@ def _jpeg_colour(frame: bytes, runner: DecodeRunner) -> str:
     return "RGB" if runner.photometric_interpretation == "RGB" else "YCBCR"
 
 
-def _decode_jpeg_8bit(frame: bytes, source: str) -> NDArray[Any] | None:
+def _decode_jpeg_8bit(frame: bytes, source: str, size: tuple[int, int]) -> NDArray[Any] | None:
     """Pillow notices a truncated stream. None: not a kind of JPEG that it reads."""
     from PIL import Image, UnidentifiedImageError
 
@@ -134,6 +135,9 @@ def _decode_jpeg_8bit(frame: bytes, source: str) -> NDArray[Any] | None:
         image = Image.open(io.BytesIO(frame), formats=("JPEG",))
     except UnidentifiedImageError:
         return None
+    if image.size != size:
+        msg = "the codestream's shape contradicts the header"
+        raise ValueError(msg)
     if source == "RGB" and image.mode == "RGB" and "adobe_transform" not in image.info:
         # libjpeg takes unmarked components for YCbCr; asking for YCbCr makes it leave them as they are
         image.draft("YCbCr", image.size)
