@@ -1,0 +1,165 @@
+"""Profiles, invitations and devices: what the command line and the delivery do to them. All methods block."""
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Engine
+
+from gateway.config import Config
+from gateway.management.index import deliveries, people
+from gateway.management.index.people import Device, Invite, Profile
+from gateway.management.vault import Vault
+from wire import enrolment
+from wire.enrolment import CodeKeys, Enrolled, Link, Recipient
+from wire.errors import WireError
+from wire.messages import Lease
+from wire.names import Kind, decode_reference, encode_reference, recipient_reference
+
+_MS = 1000
+
+
+class Unknown(Exception):
+    """No such profile, device or invitation; the text is for the administrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link and until when it may be used (POSIX seconds)."""
+
+    uri: str
+    expires_at: float
+
+
+class Registry:
+    """The gateway's people and their devices."""
+
+    def __init__(self, engine: Engine, vault: Vault, config: Config, authority: bytes, certificate: bytes) -> None:
+        """``authority`` (PEM) and ``certificate`` (SHA-256) are the broker's for devices; empty without TLS."""
+        self._engine = engine
+        self._vault = vault
+        self._config = config
+        self._authority = authority
+        self._certificate = certificate
+
+    def reference(self, kind: Kind, identifier: str) -> str:
+        """The opaque reference of a recipient."""
+        return recipient_reference(self._vault.reference_key, kind, identifier)
+
+    def put_profile(self, kind: Kind, identifier: str, name: str, attends: tuple[str, ...]) -> tuple[Profile, bool]:
+        """Add or change a profile; the second value is True if it is new."""
+        profile = Profile(self.reference(kind, identifier), kind, identifier, name, attends)
+        with self._engine.begin() as connection:
+            return profile, people.put_profile(connection, profile)
+
+    def remove_profile(self, kind: Kind, identifier: str) -> None:
+        """Remove a profile and its devices; Unknown if there is none."""
+        with self._engine.begin() as connection:
+            if not people.remove_profile(connection, self.reference(kind, identifier)):
+                raise Unknown("there is no such profile; `mpacs-gateway profile list` shows all")
+
+    def profiles(self) -> list[Profile]:
+        """All profiles."""
+        with self._engine.connect() as connection:
+            return people.all_profiles(connection)
+
+    def devices(self) -> list[tuple[Device, Profile]]:
+        """All devices with the profile that each belongs to."""
+        with self._engine.connect() as connection:
+            profiles = {p.reference: p for p in people.all_profiles(connection)}
+            return [(d, profiles[d.reference]) for d in people.all_devices(connection)]
+
+    def invite(self, kind: Kind, identifier: str) -> Invitation:
+        """A one-time link for a device of an existing profile; Unknown if there is none."""
+        code, now = os.urandom(16), time.time()
+        expires_at = now + self._config.delivery.invite_min * 60
+        invite = Invite(
+            encode_reference(os.urandom(16)), self.reference(kind, identifier), code, expires_at, 0, None, None, None
+        )
+        with self._engine.begin() as connection:
+            if people.profile_by_reference(connection, invite.reference) is None:
+                raise Unknown(f"there is no such {kind}: add it with `mpacs-gateway profile add {kind} ID --name NAME`")
+            people.sweep_invites(connection, now)
+            people.add_invite(connection, invite)
+        link = Link(
+            version=1,
+            site=self._config.site,
+            broker=self._config.broker_url,
+            certificate=self._certificate,
+            root=self._vault.root_digest,
+            enrolment=decode_reference(invite.enrolment),
+            code=code,
+            expires=int(expires_at * _MS),
+        )
+        return Invitation(enrolment.format_link(self._config.origin, link), expires_at)
+
+    def revoke(self, device: str) -> Device:
+        """Revoke a device by its reference or a unique beginning of it; Unknown if none fits."""
+        with self._engine.begin() as connection:
+            fitting = [d for d in people.all_devices(connection) if d.device.startswith(device)] if device else []
+            if len(fitting) != 1:
+                raise Unknown("no device, or more than one, has this reference; `mpacs-gateway devices` shows all")
+            people.revoke_device(connection, fitting[0].device, time.time())
+            return fitting[0]
+
+    # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def enrol(self, enrolment_ref: str, data: bytes) -> bytes | None:
+        """The answer to an enrolment request, or None where there is nothing to answer. The code dies with this."""
+        now = time.time()
+        with self._engine.begin() as connection:
+            invite = people.invite_by_reference(connection, enrolment_ref)
+            if invite is None or not invite.has_login(now):
+                return None
+            digest = hashlib.sha256(data).digest()
+            if invite.used_at is not None:
+                return invite.answer if invite.request_sha256 == digest else None
+            profile = people.profile_by_reference(connection, invite.reference)
+            assert profile is not None
+            keys = CodeKeys.derive(invite.code, enrolment_ref)
+            try:
+                request = enrolment.open_request(keys.request_key, self._config.site, enrolment_ref, data)
+            except WireError:
+                people.fail_invite(connection, enrolment_ref)
+                return None
+            password, secret = os.urandom(32), os.urandom(32)
+            device = Device(
+                device=encode_reference(os.urandom(16)),
+                reference=profile.reference,
+                name=request.name,
+                sign_key=request.sign,
+                exchange_key=request.exchange,
+                password_sha256=hashlib.sha256(password.hex().encode()).hexdigest(),
+                lease_secret=secret,
+                enrolled_at=now,
+                seen_at=now,
+                revoked_at=None,
+            )
+            people.add_device(connection, device)
+            recipient = Recipient(
+                kind=profile.kind,
+                recipient=decode_reference(profile.reference),
+                label=profile.name or profile.identifier,
+                head=deliveries.head_sequence(connection, profile.reference),
+            )
+            enrolled = Enrolled(
+                device=decode_reference(device.device),
+                password=password,
+                recipients=[recipient],
+                lease=self.lease(device, now),
+                authority=self._authority,
+                issued=int(now * _MS),
+                request=digest,
+            )
+            key_set = self._vault.key_set(self._config.site)
+            answer = enrolment.pack_answer(
+                self._vault.online, key_set, request.exchange, self._config.site, enrolment_ref, enrolled
+            )
+            people.use_invite(connection, enrolment_ref, digest, answer, now)
+            return answer
+
+    def lease(self, device: Device, now: float) -> Lease:
+        """The lease of an active device, renewed from ``now`` on."""
+        assert device.lease_secret is not None
+        return Lease(secret=device.lease_secret, expires=int((now + self._config.delivery.lease_h * 3600) * _MS))
