@@ -75,6 +75,11 @@ class Spool:
         self.error = error
         self.discard()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the temporary file is still there."""
+        return self._fd >= 0
+
     def sync(self) -> None:
         """Return once all bytes are on the disk.
 

@@ -1,0 +1,152 @@
+"""The attributes that lists show, as DICOM JSON (PS3.18 annex F), bounded in number and size."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from typing import Any, cast
+
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+# One element may not fill an announcement, and a sequence not a page.
+_VALUE_LIMIT_BYTES = 1024
+_SEQUENCE_LIMIT_BYTES = 4096
+_CACHE_ENTRIES = 64
+DEFER_BYTES = 64 << 10
+"""Longer values than this are never read into memory."""
+
+
+def _tags(*keywords: str) -> tuple[int, ...]:
+    tags = [tag_for_keyword(keyword) for keyword in keywords]
+    assert None not in tags
+    return tuple(sorted(tag for tag in tags if tag is not None))
+
+
+IDENTITY = _tags(
+    "SpecificCharacterSet",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientName",
+    "Modality",
+    "InstanceNumber",
+    "NumberOfFrames",
+)
+
+STUDY = _tags(
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "OtherPatientIDs",
+    "PatientBirthDate",
+    "PatientSex",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "StudyInstanceUID",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "AccessionNumber",
+    "StudyDescription",
+    "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence",
+    "ConsultingPhysicianName",
+    "ConsultingPhysicianIdentificationSequence",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "RequestingPhysician",
+    "RequestingPhysicianIdentificationSequence",
+    "RequestingService",
+    "PerformingPhysicianName",
+    "PerformingPhysicianIdentificationSequence",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansReadingStudyIdentificationSequence",
+    "CurrentPatientLocation",
+    "PatientInstitutionResidence",
+    "AdmissionID",
+    "InstitutionName",
+    "InstitutionalDepartmentName",
+    "TimezoneOffsetFromUTC",
+)
+
+SERIES = _tags(
+    "Modality",
+    "SeriesInstanceUID",
+    "SeriesNumber",
+    "SeriesDescription",
+    "SeriesDate",
+    "SeriesTime",
+    "BodyPartExamined",
+    "Laterality",
+    "PatientPosition",
+    "ProtocolName",
+    "OperatorsName",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "StationName",
+    "BurnedInAnnotation",
+    "PerformedProcedureStepDescription",
+    "PresentationIntentType",
+)
+
+
+def text(data: Dataset, tag: int) -> str:
+    """An element's value as text without padding (PS3.5 section 6.2): empty when absent.
+
+    Several values are joined by the backslash that parted them. Trailing NULs are padding, as they are in UI.
+    """
+    element = data.get(tag)
+    value = None if element is None else element.value
+    if value is None:
+        return ""
+    joined = "\\".join(str(part) for part in value) if isinstance(value, MultiValue | list) else str(value)
+    return joined.rstrip(" \0").lstrip(" ")
+
+
+class AttributeCache:
+    """Encodes a level's attributes; the same raw bytes give the same JSON without being decoded again.
+
+    One for each association: the slices of a series differ in nothing that stands here.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+
+    def encode(self, data: Dataset, tags: tuple[int, ...]) -> bytes:
+        """DICOM JSON (UTF-8) of those of ``tags`` that are present and not oversized."""
+        present = [element for tag in tags if (element := data.get_item(tag)) is not None]
+        raw = [cast(RawDataElement, element) for element in present if element.is_raw]
+        # Without a value but with a length: too long to have been read, and nothing that a list shows.
+        unread = {int(element.tag) for element in raw if element.value is None and element.length}
+        chosen = [int(element.tag) for element in present if int(element.tag) not in unread]
+        key = (tags, str(data.original_character_set), *((e.tag, e.VR, e.value) for e in raw))
+        # Sequences of undefined length are parsed already and have no bytes to compare.
+        cacheable = len(raw) == len(present)
+        if cacheable and key in self._known:
+            self._known.move_to_end(key)
+            return self._known[key]
+        encoded = _encode(data, chosen)
+        if cacheable:
+            self._known[key] = encoded
+            if len(self._known) > _CACHE_ENTRIES:
+                self._known.popitem(last=False)
+        return encoded
+
+
+def _encode(data: Dataset, tags: list[int]) -> bytes:
+    out: dict[str, Any] = {}
+    for tag in tags:
+        element = data[tag]
+        # suppress_invalid_tags: a birth date of "unknown" must not cost the picture.
+        single = Dataset({element.tag: element})
+        encoded = single.to_json_dict(suppress_invalid_tags=True)
+        limit = _SEQUENCE_LIMIT_BYTES if element.VR == "SQ" else _VALUE_LIMIT_BYTES
+        out.update({name: value for name, value in encoded.items() if len(json.dumps(value)) <= limit})
+    return json.dumps(out, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode("utf-8", "replace")
