@@ -1,8 +1,11 @@
 """Which segments are there: a bitmap, and the ranges of what is not."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from wire.errors import Malformed
+
+_NOT_FULL = re.compile(rb"[^\xff]", re.DOTALL)
 
 Range = tuple[int, int]
 """First and last index, both included."""
@@ -18,6 +21,7 @@ class Bitmap:
         if len(self._bits) != -(-size // 8) or (size % 8 and self._bits[-1] >> (size % 8)):
             raise Malformed("a bitmap that does not fit its object")
         self.count = sum(byte.bit_count() for byte in self._bits)
+        self._cursor = 0
 
     def __contains__(self, index: int) -> bool:
         """Whether bit ``index`` is set."""
@@ -38,7 +42,17 @@ class Bitmap:
 
     def missing(self) -> Iterator[int]:
         """The indices that are not set, ascending."""
-        return (index for index in range(self.size) if index not in self)
+        # All bytes before the cursor are full; it only ever moves on, so walking over them is paid once.
+        found = _NOT_FULL.search(self._bits, self._cursor)
+        self._cursor = found.start() if found else len(self._bits)
+        while found:
+            position = found.start()
+            byte = self._bits[position]
+            for bit in range(8):
+                index = position * 8 + bit
+                if not byte >> bit & 1 and index < self.size:
+                    yield index
+            found = _NOT_FULL.search(self._bits, position + 1)
 
     def to_bytes(self) -> bytes:
         """What to keep."""

@@ -1,6 +1,7 @@
-"""CBOR (RFC 8949) with one legal encoding: no floats, tags, indefinite lengths, duplicate keys or trailing bytes.
+"""CBOR (RFC 8949), strict: no floats, tags, indefinite lengths, duplicate keys or trailing bytes.
 
-Heads have their shortest form, map keys are text, integers lie between 0 and 2^53-1, depth and length are bounded.
+Heads have their shortest form, map keys are text in any order, integers lie between 0 and 2^53-1, depth and length
+are bounded. So a value has one encoding for each order of its keys, and what was decoded re-encodes to its bytes.
 The library decodes; what it would let pass is refused before, by one walk over the heads.
 """
 
@@ -17,8 +18,16 @@ _LIMIT = 2**53
 
 
 def encode(value: Any) -> bytes:
-    """Bytes of ``value``, which is made of dict, list, tuple, str, bytes, bool, None and int only."""
-    return cbor2.dumps(value)
+    """Bytes of ``value``, which is made of dict, list, tuple, str, bytes, bool, None and int only.
+
+    Malformed where ``decode`` would refuse them, so that nothing leaves that the other end must throw away.
+    """
+    try:
+        data = cbor2.dumps(value)
+    except (cbor2.CBORError, ValueError, RecursionError) as error:
+        raise Malformed(f"not a value of the contract: {type(error).__name__}") from None
+    _check_heads(data)
+    return data
 
 
 def decode(data: bytes, max_bytes: int = MAX_MESSAGE_BYTES) -> Any:

@@ -7,7 +7,7 @@ itself by a key set that leads from the root whose digest stands in the link, an
 import base64
 import binascii
 import hashlib
-import urllib.parse
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -18,20 +18,23 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import Meta, Struct
 
 from wire import hpke, keyset, limits, messages, seal, sign, topics
-from wire.errors import Malformed
+from wire.errors import Malformed, TooLarge
 from wire.keyset import KeySet
 from wire.messages import Digest, Key, Kind, Label, Lease, Point, Ref, Time, Uint
 from wire.names import check_site, decode_reference
 
 _FRAGMENT = "enrol="
 _MAX_LINK_CHARACTERS = 2048
+_BROKER = re.compile(r"(?P<scheme>mqtts?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[1-9][0-9]{0,4})")
+_LOOPBACK = re.compile(r"localhost|127(\.(0|[1-9][0-9]{0,2})){3}|\[::1\]")
 
 
 class Link(Struct, frozen=True, forbid_unknown_fields=True):
     """What the link's fragment holds.
 
     ``broker`` is ``mqtt://host:port`` (loopback only) or ``mqtts://host:port``; ``certificate`` is SHA-256 of the
-    broker's certificate (DER) for the first connection, empty without TLS; ``root`` is the pinned root digest.
+    broker's certificate (DER) for the first connection, empty where the system's authorities vouch for it and for
+    ``mqtt``; ``root`` is the pinned root digest.
     """
 
     version: Annotated[int, Meta(ge=1, le=1)]
@@ -52,7 +55,7 @@ def format_link(base: str, link: Link) -> str:
 
 def parse_link(uri: str) -> Link:
     """The link's contents; Malformed if it is none."""
-    fragment = urllib.parse.urlsplit(uri.strip()).fragment if len(uri) <= _MAX_LINK_CHARACTERS else ""
+    fragment = uri.strip().partition("#")[2] if len(uri) <= _MAX_LINK_CHARACTERS else ""
     if not fragment.startswith(_FRAGMENT):
         raise Malformed("not an enrolment link")
     text = fragment.removeprefix(_FRAGMENT)
@@ -60,9 +63,23 @@ def parse_link(uri: str) -> Link:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise Malformed("an enrolment link that was cut or changed") from None
+    if base64.urlsafe_b64encode(data).decode().rstrip("=") != text:
+        raise Malformed("an enrolment link in another alphabet, padded, or with unused bits that are not zero")
     link = messages.decode(data, Link)
     check_site(link.site)
+    _check_broker(link)
     return link
+
+
+def _check_broker(link: Link) -> None:
+    match = _BROKER.fullmatch(link.broker)
+    if match is None or not 1 <= int(match["port"]) <= 65535:
+        raise Malformed("a broker is mqtt://host:port or mqtts://host:port")
+    # The enrolment's broker password would cross the network in the clear.
+    if match["scheme"] == "mqtt" and not _LOOPBACK.fullmatch(match["host"]):
+        raise Malformed("a broker without TLS that is not on this machine")
+    if len(link.certificate) not in (0, 32):
+        raise Malformed("a certificate digest has 32 bytes, or none")
 
 
 def _derive(code: bytes, enrolment: str, purpose: str) -> bytes:
@@ -126,6 +143,8 @@ def pack_request(
 
 def open_request(request_key: bytes, site: str, enrolment: str, data: bytes) -> EnrolRequest:
     """The request, once it is shown that its sender knows the code and holds the signing key."""
+    if len(data) > limits.MAX_MESSAGE_BYTES:
+        raise TooLarge("an enrolment request larger than the contract allows")
     topic = topics.enrol_request(site, enrolment)
     plaintext = seal.open_whole(request_key, seal.context("enrolment", topic.encode()), data)
     request = messages.decode(plaintext, EnrolRequest)
@@ -163,8 +182,10 @@ def open_answer(
     link: Link, enrolment: str, private_key: EllipticCurvePrivateKey, request: bytes, now_ms: int, data: bytes
 ) -> Welcome:
     """The answer to ``request`` (its bytes as sent), trusted from the link's root digest on."""
+    if len(data) > limits.MAX_MESSAGE_BYTES:
+        raise TooLarge("an answer to an enrolment larger than the contract allows")
     size = int.from_bytes(data[:4], "big")
-    if len(data) > limits.MAX_MESSAGE_BYTES or len(data) < 4 + size:
+    if len(data) < 4 + size:
         raise Malformed("not an answer to an enrolment")
     key_set_bytes, signed = data[4 : 4 + size], data[4 + size :]
     root, key_set = keyset.unpack(link.root, link.site, topics.gateway_keys(link.site), key_set_bytes)

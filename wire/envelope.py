@@ -19,6 +19,13 @@ def object_context(site: str, object_id: bytes, layer: Layer) -> bytes:
     return seal.context("object", site.encode(), object_id, layer.encode())
 
 
+def _check_size(data: bytes, most: int = limits.MAX_MESSAGE_BYTES) -> bytes:
+    """``data``, which is packed or came: a bound is checked before anything else costs time, and before it is sent."""
+    if len(data) > most:
+        raise TooLarge(f"a message of {len(data)} bytes, where {most} are allowed")
+    return data
+
+
 # ── under the epoch key: head and announcement ────────────────────────────────────────────────────────────────────
 
 
@@ -50,18 +57,14 @@ def pack_head(
 ) -> bytes:
     """The payload of a recipient's ``head``."""
     topic = topics.head(site, kind, recipient)
-    data = _seal_for_epoch(signer, "head", topic, epoch, epoch_key, messages.encode(head))
-    if len(data) > limits.MAX_MESSAGE_BYTES:
-        raise TooLarge("more current studies than a head may hold")
-    return data
+    return _check_size(_seal_for_epoch(signer, "head", topic, epoch, epoch_key, messages.encode(head)))
 
 
 def open_head(
     find_key: FindKey, site: str, kind: Kind, recipient: str, epoch_keys: dict[int, bytes], data: bytes
 ) -> Head:
     """The head, once signature and seal have been checked."""
-    if len(data) > limits.MAX_MESSAGE_BYTES:
-        raise TooLarge("a head larger than the contract allows")
+    _check_size(data)
     topic = topics.head(site, kind, recipient)
     return messages.decode(_open_for_epoch(find_key, "head", topic, epoch_keys, data), Head)
 
@@ -78,17 +81,14 @@ def pack_announcement(
     """The payload of a recipient's ``study/{study}``; TooLarge above 16 KiB."""
     topic = topics.study(site, kind, recipient, encode_reference(announcement.study))
     data = _seal_for_epoch(signer, "announcement", topic, epoch, epoch_key, messages.encode(announcement))
-    if len(data) > limits.MAX_ANNOUNCEMENT_BYTES:
-        raise TooLarge(f"an announcement of {len(data)} bytes, where {limits.MAX_ANNOUNCEMENT_BYTES} are allowed")
-    return data
+    return _check_size(data, limits.MAX_ANNOUNCEMENT_BYTES)
 
 
 def open_announcement(
     find_key: FindKey, site: str, kind: Kind, recipient: str, study: str, epoch_keys: dict[int, bytes], data: bytes
 ) -> Announcement:
     """The announcement, once signature and seal have been checked and it names the study of its topic."""
-    if len(data) > limits.MAX_ANNOUNCEMENT_BYTES:
-        raise TooLarge("an announcement larger than the contract allows")
+    _check_size(data, limits.MAX_ANNOUNCEMENT_BYTES)
     topic = topics.study(site, kind, recipient, study)
     plaintext = _open_for_epoch(find_key, "announcement", topic, epoch_keys, data)
     announcement = messages.decode(plaintext, Announcement)
@@ -115,7 +115,7 @@ def seal_epoch_key(
 
 def pack_keys(signer: Ed25519PrivateKey, site: str, kind: Kind, recipient: str, keys: Keys) -> bytes:
     """The payload of a recipient's ``keys``."""
-    return sign.sign(signer, "keys", topics.keys(site, kind, recipient), messages.encode(keys))
+    return _check_size(sign.sign(signer, "keys", topics.keys(site, kind, recipient), messages.encode(keys)))
 
 
 def open_keys(
@@ -128,6 +128,7 @@ def open_keys(
     data: bytes,
 ) -> tuple[int, bytes | None]:
     """``(epoch, key)``; the key is None if the message holds none for this device, which is then no longer served."""
+    _check_size(data)
     keys = messages.decode(sign.open_signed(find_key, "keys", topics.keys(site, kind, recipient), data), Keys)
     if keys.suite != hpke.SUITE:
         raise Malformed("a suite that this version does not know")
@@ -149,13 +150,14 @@ def _device_info(purpose: hpke.Purpose, site: str, device: str) -> bytes:
 def pack_request(signer: Ed25519PrivateKey, exchange: bytes, site: str, device: str, request: Request) -> bytes:
     """The payload of a device's ``request``, sealed to the gateways' shared key."""
     sealed = hpke.seal(exchange, _device_info("request", site, device), messages.encode(request))
-    return sign.sign(signer, "request", topics.device_request(site, device), sealed)
+    return _check_size(sign.sign(signer, "request", topics.device_request(site, device), sealed))
 
 
 def open_request(
     device_key: bytes, private_key: EllipticCurvePrivateKey, site: str, device: str, data: bytes
 ) -> Request:
     """The request, once the device's signature has been checked."""
+    _check_size(data)
     topic = topics.device_request(site, device)
     sealed = sign.open_signed(sign.only(device_key), "request", topic, data)
     plaintext = hpke.open_sealed(private_key, _device_info("request", site, device), sealed)
@@ -165,10 +167,11 @@ def open_request(
 def pack_answer(signer: Ed25519PrivateKey, exchange: bytes, site: str, device: str, answer: Answer) -> bytes:
     """The payload of a device's ``response``, sealed to the device."""
     sealed = hpke.seal(exchange, _device_info("answer", site, device), messages.encode(answer))
-    return sign.sign(signer, "answer", topics.device_response(site, device), sealed)
+    return _check_size(sign.sign(signer, "answer", topics.device_response(site, device), sealed))
 
 
 def open_answer(find_key: FindKey, private_key: EllipticCurvePrivateKey, site: str, device: str, data: bytes) -> Answer:
     """The answer, once the gateway's signature has been checked."""
+    _check_size(data)
     sealed = sign.open_signed(find_key, "answer", topics.device_response(site, device), data)
     return messages.decode(hpke.open_sealed(private_key, _device_info("answer", site, device), sealed), Answer)

@@ -12,8 +12,8 @@ from typing import Annotated
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Meta, Struct
 
-from wire import hpke, messages, sign
-from wire.errors import Malformed, Untrusted
+from wire import hpke, limits, messages, sign
+from wire.errors import Malformed, TooLarge, Untrusted
 from wire.messages import Epoch, Key, Point, Ref, Sequence, Time
 
 _LINK_BYTES = 32 + 64
@@ -56,8 +56,10 @@ def link(signer: Ed25519PrivateKey, site: str, public_key: bytes) -> bytes:
 
 def pack(root: Ed25519PrivateKey, topic: str, links: list[bytes], key_set: KeySet) -> bytes:
     """The bytes of topic ``gateway/keys``; ``root`` is the private key of the last link."""
-    if len(links) > MAX_ROOTS:
-        raise Malformed("more roots than a chain may hold")
+    if not 1 <= len(links) <= MAX_ROOTS:
+        raise Malformed(f"a chain has 1 to {MAX_ROOTS} roots")
+    if links[-1][:32] != sign.raw_public(root):
+        raise Malformed("the last root of the chain is not the one that signs")
     return bytes([len(links)]) + b"".join(links) + sign.sign(root, "key-set", topic, messages.encode(key_set))
 
 
@@ -66,22 +68,24 @@ def unpack(pinned: bytes, site: str, topic: str, data: bytes) -> tuple[bytes, Ke
 
     The returned digest is what to pin from now on.
     """
+    if len(data) > limits.MAX_MESSAGE_BYTES:
+        raise TooLarge("a key set larger than the contract allows")
     count = data[0] if data else 0
     end = 1 + count * _LINK_BYTES
     if not 1 <= count <= MAX_ROOTS or len(data) <= end:
         raise Malformed("not a chain of roots")
-    current: bytes | None = None
-    for position in range(1, end, _LINK_BYTES):
-        public = data[position : position + 32]
-        signature = data[position + 32 : position + _LINK_BYTES]
-        if current is not None:
-            sign.verify(current, signature, sign.message("root", site, sign.key_id(current), public))
-            current = public
-        elif root_digest(public) == pinned:
-            current = public
-    if current is None:
+    links = [data[position : position + _LINK_BYTES] for position in range(1, end, _LINK_BYTES)]
+    if all(root_digest(entry[:32]) != pinned for entry in links):
         raise Untrusted("the pinned root is not in the chain")
+    # Trust comes from the links after the pinned one. Those before it are checked too, so that a chain is either
+    # whole or refused, whichever of its roots a device has pinned.
+    current = links[0][:32]
+    for entry in links:
+        public, signature = entry[:32], entry[32:]
+        sign.verify(current, signature, sign.message("root", site, sign.key_id(current), public))
+        current = public
     key_set = messages.decode(sign.open_signed(sign.only(current), "key-set", topic, data[end:]), KeySet)
     if key_set.suite != hpke.SUITE:
         raise Malformed("a suite that this version does not know")
+    hpke.load_public(key_set.exchange)
     return root_digest(current), key_set

@@ -3,6 +3,7 @@
 Times are milliseconds since 1970-01-01 UTC. References and object ids are their 16 raw bytes.
 """
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -25,10 +26,14 @@ Kind = Literal["patient", "doctor", "ward"]
 
 S = TypeVar("S", bound=Struct)
 
+_PLACE = re.compile(r" - at `(\$[a-z_.\[\]]*)`\Z")
+
 
 def encode(value: Struct) -> bytes:
-    """The message as CBOR."""
-    return cbor.encode(msgspec.to_builtins(value, builtin_types=(bytes,)))
+    """The message as CBOR; Malformed if a field is out of its bounds, which its constructor does not look at."""
+    plain = msgspec.to_builtins(value, builtin_types=(bytes,))
+    convert(plain, type(value))
+    return cbor.encode(plain)
 
 
 def decode(data: bytes, kind: type[S], max_bytes: int = limits.MAX_MESSAGE_BYTES) -> S:
@@ -41,8 +46,9 @@ def convert(value: Any, kind: type[S]) -> S:
     try:
         return msgspec.convert(value, kind, builtin_types=(bytes,))
     except (msgspec.ValidationError, OverflowError) as error:
-        place = str(error).rpartition("`")[0].rpartition("`")[2]
-        raise Malformed(f"not a legal {kind.__name__} at {place or '$'}") from None
+        # An unknown field's name is the sender's own text: only a path of our own names may be quoted.
+        place = _PLACE.search(str(error))
+        raise Malformed(f"not a legal {kind.__name__} at {place[1] if place else '$'}") from None
 
 
 # ── what is current ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -62,7 +68,7 @@ class Head(Struct, frozen=True, forbid_unknown_fields=True):
     sequence: Sequence
     issued: Time
     next_due: Time
-    studies: Annotated[list[HeadEntry], Meta(max_length=8192)]
+    studies: Annotated[list[HeadEntry], Meta(max_length=limits.MAX_STUDIES)]
 
 
 class DeviceKey(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
@@ -121,7 +127,7 @@ class Known(Struct, frozen=True, forbid_unknown_fields=True, array_like=True):
     kind: Kind
     recipient: Ref
     head: Uint
-    studies: Annotated[list[tuple[Ref, Sequence]], Meta(max_length=4096)]
+    studies: Annotated[list[tuple[Ref, Sequence]], Meta(max_length=limits.MAX_STUDIES)]
 
 
 class Sync(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="sync"):
@@ -191,7 +197,10 @@ class Lease(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Synced(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="synced"):
-    """What is current has been published, study by study; ``heads`` are the signed heads as published."""
+    """What is current has been published, study by study.
+
+    ``heads`` are signed heads as published, as many as the answer holds; each stands on its own topic too.
+    """
 
     heads: Annotated[list[Annotated[bytes, Meta(max_length=limits.MAX_MESSAGE_BYTES)]], Meta(max_length=64)]
     lease: Lease

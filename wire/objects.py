@@ -17,7 +17,7 @@ from wire.messages import Layer
 
 LENGTH_BYTES = 4
 
-Uid = Annotated[str, Meta(pattern=r"^(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*$", max_length=64)]
+Uid = Annotated[str, Meta(pattern=r"\A(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*\Z", max_length=64)]
 """A DICOM UID (PS3.5 section 9.1)."""
 
 Media = Literal[
@@ -115,21 +115,36 @@ def part_spans(header: Header, header_bytes: int) -> list[tuple[int, int]]:
 
 
 def deflate_json(value: Any) -> bytes:
-    """``value`` as compact UTF-8 JSON, raw deflate (RFC 1951)."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """``value`` as compact UTF-8 JSON, raw deflate (RFC 1951); Malformed for what has no JSON or UTF-8."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise Malformed("attributes that have no JSON") from None
+    if len(text) > MAX_ATTRIBUTES_BYTES:
+        raise TooLarge("attributes larger than the contract allows")
     compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return compressor.compress(text.encode()) + compressor.flush()
+    return compressor.compress(text) + compressor.flush()
+
+
+def _not_json(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def inflate_json(data: bytes) -> Any:
-    """The value of ``deflate_json``; bounded before it is believed."""
+    """The value of ``deflate_json``; bounded before it is believed. UTF-8 alone, and no NaN or Infinity."""
     inflater = zlib.decompressobj(-15)
     try:
-        text = inflater.decompress(data, MAX_ATTRIBUTES_BYTES)
+        text = inflater.decompress(data, MAX_ATTRIBUTES_BYTES + 1)
+        if len(text) > MAX_ATTRIBUTES_BYTES:
+            raise TooLarge("attributes that inflate beyond the contract")
         if not inflater.eof:
-            raise TooLarge("attributes that inflate beyond the contract, or were cut")
+            raise Malformed("attributes that were cut")
         if inflater.unused_data:
             raise Malformed("bytes after the attributes")
-        return json.loads(text)
+        value = json.loads(text.decode(), parse_constant=_not_json)
+        if b"\\u" in text:
+            # An escaped half of a surrogate pair is no character: it would fail wherever it is written out.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except (zlib.error, ValueError, RecursionError):
         raise Malformed("attributes that are not deflated JSON") from None

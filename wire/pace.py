@@ -5,6 +5,7 @@ from wire.limits import MAX_CREDIT
 LEAST_CREDIT = 8
 START_CREDIT = 32
 LEAST_REPAIR_S = 2.0
+LEAST_OVERTAKEN_S = 0.75
 MOST_REPAIR_S = 60.0
 
 
@@ -31,6 +32,13 @@ class Pace:
             return LEAST_REPAIR_S * self._backoff
         measured = max(LEAST_REPAIR_S, self._smoothed_s + 4 * self._deviation_s)
         return min(measured * self._backoff, MOST_REPAIR_S)
+
+    @property
+    def overtaken_s(self) -> float:
+        """How long a segment may stay away once another that was asked for later has come."""
+        if self._smoothed_s is None:
+            return self.repair_s
+        return min(max(LEAST_OVERTAKEN_S, self._smoothed_s + 4 * self._deviation_s) * self._backoff, self.repair_s)
 
     def arrived(self, round_trip_s: float) -> None:
         """A segment that had been asked for once came after ``round_trip_s``."""

@@ -4,13 +4,13 @@ The caller passes in the clock, sends what ``plan`` returns, hands over what arr
 segment is given back only once it is shown to be the announced one, in whatever order segments and pages come.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from wire import manifest
 from wire.bits import Bitmap
 from wire.errors import DigestMismatch, Malformed
-from wire.limits import DIGEST_BYTES, MAX_CREDIT, PAGE_DIGESTS
+from wire.limits import DIGEST_BYTES, MAX_CREDIT, MAX_SEGMENT_BYTES, PAGE_DIGESTS
 from wire.pace import Pace
 
 _MAX_HELD = 2 * MAX_CREDIT
@@ -19,7 +19,7 @@ _MAX_ASKED_PAGES = 16
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What to ask for now: manifest pages, segments (ascending), and whether some were asked for before."""
+    """What to ask for now: manifest pages, segments (ascending), and whether they were asked for before and lost."""
 
     pages: tuple[int, ...]
     segments: tuple[int, ...]
@@ -34,8 +34,20 @@ class Kept:
     ciphertext: bytes
 
 
+def _take_late(asked: dict[int, float], is_late: Callable[[float], bool]) -> list[int]:
+    """Remove and return the entries at the front of ``asked`` that are late; the first that is not ends the walk."""
+    late = []
+    for index, at in asked.items():
+        if not is_late(at):
+            break
+        late.append(index)
+    for index in late:
+        del asked[index]
+    return late
+
+
 class Receiver:
-    """State of one object that is being received."""
+    """State of one object that is being received. Each call costs the same however large the object is."""
 
     def __init__(self, segments: int, announced: bytes, pace: Pace, have: Bitmap | None = None) -> None:
         """``announced`` is the manifest digest of the signed announcement; ``have`` what was kept earlier."""
@@ -47,10 +59,16 @@ class Receiver:
         self._announced = announced
         self._pace = pace
         self._digests: dict[int, bytes] = {}
+        # What is in flight, and since when. Both stand in the order of asking, so the first is the first to be late.
         self._pages_asked: dict[int, float] = {}
         self._asked: dict[int, float] = {}
+        # What was asked for and did not come in time: no longer in flight, to be asked for again.
+        self._pages_lost: dict[int, None] = {}
+        self._lost: dict[int, None] = {}
         self._asked_again: set[int] = set()
-        self._held: dict[int, bytes] = {}
+        # Segments that came before the page that vouches for them, by page.
+        self._held: dict[int, dict[int, bytes]] = {}
+        self._held_count = 0
         # Latest arrival of anything that had been asked for, as (asked at, came at): while earlier asks still come in,
         # later ones are queued behind them and not lost.
         self._progress: tuple[float, float] = (float("-inf"), float("-inf"))
@@ -62,65 +80,91 @@ class Receiver:
 
     @property
     def in_flight(self) -> int:
-        """Segments asked for that have not come."""
+        """Segments asked for that have not come and are not late."""
         return len(self._asked)
 
     def restart(self) -> None:
         """The link was cut: nothing is in flight any more."""
         self._asked.clear()
         self._pages_asked.clear()
+        self._lost.clear()
+        self._pages_lost.clear()
 
     # ── what to ask ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def plan(self, now: float, budget: int, order: Iterable[int] | None = None) -> Ask | None:
         """What to ask for now, at most ``budget`` segments in flight for this object; None if nothing is to be asked.
 
+        Call it until it returns None: what is asked for again and what is asked for first are two asks. Call it when
+        something arrived, at ``next_deadline``, and when ``budget`` was zero and no longer is.
         ``order`` lists the segments by urgency (what is on the screen first); without it they come ascending.
         """
-        expired = [index for index, asked in self._asked.items() if self._is_late(now, asked)]
-        late_pages = [page for page, asked in self._pages_asked.items() if self._is_late(now, asked)]
-        if expired or late_pages:
-            self._pace.lost(now)
-        room = budget - (len(self._asked) - len(expired))
+        self._expire(now)
+        room = budget - len(self._asked)
+        again = self._plan_again(now, room)
+        if again is not None:
+            return again
         # Asking at half of the credit keeps the flow going without a request for every segment.
-        if not expired and not late_pages and self._asked and room < (budget + 1) // 2:
+        if self._asked and room < (budget + 1) // 2:
             return None
-        chosen = self._choose(expired, room, order)
-        pages = self._choose_pages(chosen, late_pages)
+        chosen = self._choose(room, order)
+        pages = self._choose_pages(chosen)
         if not chosen and not pages:
             return None
-        again = bool(late_pages) or any(index in self._asked for index in chosen)
-        self._asked_again.update(index for index in chosen if index in self._asked)
-        self._asked.update((index, now) for index in chosen)
-        self._pages_asked.update((page, now) for page in pages)
-        return Ask(tuple(pages), tuple(sorted(chosen)), again)
+        return self._note_asked(now, pages, chosen, again=False)
 
-    def _choose(self, expired: list[int], room: int, order: Iterable[int] | None) -> list[int]:
-        chosen = expired[: max(room, 0)]
+    def _expire(self, now: float) -> None:
+        late = _take_late(self._asked, lambda asked: now >= self._deadline(asked))
+        late_pages = _take_late(self._pages_asked, lambda asked: now >= self._deadline(asked))
+        if late or late_pages:
+            self._pace.lost(now)
+            self._lost.update(dict.fromkeys(late))
+            self._pages_lost.update(dict.fromkeys(late_pages))
+
+    def _plan_again(self, now: float, room: int) -> Ask | None:
+        segments = list(self._lost)[: max(room, 0)]
+        pages = list(self._pages_lost)[:_MAX_ASKED_PAGES]
+        if not segments and not pages:
+            return None
+        for index in segments:
+            del self._lost[index]
+        for page in pages:
+            del self._pages_lost[page]
+        self._asked_again.update(segments)
+        return self._note_asked(now, pages, segments, again=True)
+
+    def _note_asked(self, now: float, pages: list[int], segments: list[int], again: bool) -> Ask:
+        self._asked.update(dict.fromkeys(segments, now))
+        self._pages_asked.update(dict.fromkeys(pages, now))
+        return Ask(tuple(sorted(pages)), tuple(sorted(segments)), again)
+
+    def _choose(self, room: int, order: Iterable[int] | None) -> list[int]:
+        chosen: dict[int, None] = {}
         for index in self.have.missing() if order is None else order:
             if len(chosen) >= room:
                 break
-            if index not in self._asked and index not in self.have and index not in self._held:
-                chosen.append(index)
-        return chosen
+            if not 0 <= index < self._segments or index in self.have or index in self._asked or index in self._lost:
+                continue
+            if index not in self._held.get(index // PAGE_DIGESTS, ()):
+                chosen[index] = None
+        return list(chosen)
 
-    def _choose_pages(self, chosen: list[int], late: list[int]) -> list[int]:
-        needed = dict.fromkeys(late)
-        needed.update(dict.fromkeys(index // PAGE_DIGESTS for index in (*chosen, *self._held)))
-        waiting = self._pages_asked.keys() - set(late)
-        return sorted(page for page in needed if page not in self._digests and page not in waiting)[:_MAX_ASKED_PAGES]
+    def _choose_pages(self, chosen: list[int]) -> list[int]:
+        needed = dict.fromkeys((*self._held, *(index // PAGE_DIGESTS for index in chosen)))
+        known = (self._digests, self._pages_asked, self._pages_lost)
+        return [page for page in needed if not any(page in pages for pages in known)][:_MAX_ASKED_PAGES]
 
-    def _is_late(self, now: float, asked: float) -> bool:
+    def _deadline(self, asked: float) -> float:
         progress_asked, progress_came = self._progress
-        since = max(asked, progress_came) if progress_asked <= asked else asked
-        return now - since > self._pace.repair_s
+        if asked < progress_asked:
+            # Overtaken by what was asked for later: on a link that keeps its order it was dropped.
+            return asked + self._pace.overtaken_s
+        return max(asked, progress_came) + self._pace.repair_s
 
     def next_deadline(self) -> float | None:
-        """When ``plan`` should be called again at the latest, if nothing arrives."""
-        waiting = (*self._asked.values(), *self._pages_asked.values())
-        if not waiting:
-            return None
-        return max(min(waiting), self._progress[1]) + self._pace.repair_s
+        """When ``plan`` should be called again at the latest, if nothing arrives; None if nothing is in flight."""
+        first = [next(iter(asked.values())) for asked in (self._asked, self._pages_asked) if asked]
+        return self._deadline(min(first)) if first else None
 
     # ── what arrives ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,14 +173,17 @@ class Receiver:
         if index in self._digests:
             return []
         self._digests[index] = manifest.check_page(self._announced, index, self._segments, payload)
-        self._note(now, self._pages_asked.pop(index, None))
-        held = [segment for segment in self._held if segment // PAGE_DIGESTS == index]
+        self._note_progress(now, self._pages_asked.pop(index, None))
+        self._pages_lost.pop(index, None)
+        held = self._held.pop(index, {})
+        self._held_count -= len(held)
         kept = []
-        for segment in held:
-            ciphertext = self._held.pop(segment)
+        for segment, ciphertext in held.items():
             if self._fits(segment, ciphertext):
                 self.have.add(segment)
                 kept.append(Kept(segment, ciphertext))
+            else:
+                self._lost[segment] = None
         return kept
 
     def segment(self, now: float, index: int, payload: bytes) -> list[Kept]:
@@ -145,18 +192,27 @@ class Receiver:
             raise Malformed("there is no such segment")
         if index in self.have:
             self.refetched += 1
-            self._asked.pop(index, None)
             return []
-        if index // PAGE_DIGESTS not in self._digests:
-            if len(self._held) < _MAX_HELD:
-                self._held[index] = payload
-                self._arrive(now, index)
+        page = index // PAGE_DIGESTS
+        if page not in self._digests:
+            self._hold(now, page, index, payload)
             return []
         if not self._fits(index, payload):
             raise DigestMismatch("a segment that is not the announced one")
         self._arrive(now, index)
         self.have.add(index)
         return [Kept(index, payload)]
+
+    def _hold(self, now: float, page: int, index: int, payload: bytes) -> None:
+        # The bound is on memory: what no page vouches for yet may be anybody's.
+        if self._held_count >= _MAX_HELD or len(payload) > MAX_SEGMENT_BYTES:
+            return
+        held = self._held.setdefault(page, {})
+        if index in held:
+            return
+        held[index] = payload
+        self._held_count += 1
+        self._arrive(now, index)
 
     def _fits(self, index: int, payload: bytes) -> bool:
         digests = self._digests[index // PAGE_DIGESTS]
@@ -165,12 +221,13 @@ class Receiver:
 
     def _arrive(self, now: float, index: int) -> None:
         asked = self._asked.pop(index, None)
+        self._lost.pop(index, None)
         # Karn's rule: what was asked for twice says nothing about the round trip.
         if asked is not None and index not in self._asked_again:
             self._pace.arrived(now - asked)
         self._asked_again.discard(index)
-        self._note(now, asked)
+        self._note_progress(now, asked)
 
-    def _note(self, now: float, asked: float | None) -> None:
+    def _note_progress(self, now: float, asked: float | None) -> None:
         if asked is not None and asked >= self._progress[0]:
             self._progress = (asked, now)

@@ -62,11 +62,11 @@ class ChunkCipher:
     def _nonce(self, index: int) -> bytes:
         return (self._base_nonce ^ index).to_bytes(_NONCE_BYTES, "big")
 
-    def encrypt_chunk(self, index: int, plaintext: bytes) -> bytes:
+    def encrypt_chunk(self, index: int, plaintext: bytes | memoryview) -> bytes:
         """Chunk ``index``; each index is used once with one key."""
         return self._aead.encrypt(self._nonce(index), plaintext, None)
 
-    def decrypt_chunk(self, index: int, ciphertext: bytes) -> bytes:
+    def decrypt_chunk(self, index: int, ciphertext: bytes | memoryview) -> bytes:
         """The plaintext of chunk ``index``, at most 16 KiB."""
         try:
             return self._aead.decrypt(self._nonce(index), ciphertext, None)
@@ -110,29 +110,37 @@ def seal_stream(key: bytes, bound_to: bytes, pieces: Iterable[bytes], salt: byte
     ``salt`` is random unless given, which only test vectors do.
     """
     cipher = ChunkCipher(key, os.urandom(SALT_BYTES) if salt is None else salt, bound_to)
-    segment = bytearray(cipher.header)
-    buffer = bytearray()
-    index = 0
-
-    def chunk(plaintext: bytes) -> Iterator[bytes]:
-        nonlocal index, segment
-        segment += cipher.encrypt_chunk(index, plaintext)
-        index += 1
-        if index % CHUNKS_PER_SEGMENT == 0:
-            yield bytes(segment)
-            segment = bytearray()
-
-    for piece in pieces:
-        buffer += piece
-        whole = len(buffer) - len(buffer) % CHUNK_BYTES
-        for start in range(0, whole, CHUNK_BYTES):
-            yield from chunk(bytes(buffer[start : start + CHUNK_BYTES]))
-        del buffer[:whole]
-        if index * CHUNK_BYTES > MAX_OBJECT_BYTES:
-            raise TooLarge("an object larger than the contract allows")
-    yield from chunk(bytes(buffer))
+    segment = [cipher.header]
+    for index, plaintext in enumerate(_chunks(pieces)):
+        segment.append(cipher.encrypt_chunk(index, plaintext))
+        if index % CHUNKS_PER_SEGMENT == CHUNKS_PER_SEGMENT - 1:
+            yield b"".join(segment)
+            segment = []
     if segment:
-        yield bytes(segment)
+        yield b"".join(segment)
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[bytes | memoryview]:
+    """16 KiB at a time, and in the end what is left: less than 16 KiB, perhaps nothing. Pieces are not copied."""
+    rest = b""
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > MAX_OBJECT_BYTES:
+            raise TooLarge("an object larger than the contract allows")
+        start = 0
+        if rest:
+            start = CHUNK_BYTES - len(rest)
+            rest += piece[:start]
+            if len(rest) < CHUNK_BYTES:
+                continue
+            yield rest
+        whole = start + (len(piece) - start) // CHUNK_BYTES * CHUNK_BYTES
+        view = memoryview(piece)
+        for position in range(start, whole, CHUNK_BYTES):
+            yield view[position : position + CHUNK_BYTES]
+        rest = bytes(view[whole:])
+    yield rest
 
 
 def seal(key: bytes, bound_to: bytes, plaintext: bytes, salt: bytes | None = None) -> bytes:
@@ -143,16 +151,12 @@ def seal(key: bytes, bound_to: bytes, plaintext: bytes, salt: bytes | None = Non
 def open_whole(key: bytes, bound_to: bytes, sealed: bytes) -> bytes:
     """The plaintext of a whole message; SealBroken unless every byte is as it was sealed."""
     cipher = ChunkCipher.from_header(key, sealed, bound_to)
-    body = len(sealed) - SEAL_HEADER_BYTES
+    view = memoryview(sealed)[SEAL_HEADER_BYTES:]
+    body = len(view)
     last = body // SEALED_CHUNK_BYTES
     if body - last * SEALED_CHUNK_BYTES < TAG_BYTES:
         raise SealBroken("cut short: the last chunk is missing or has no tag")
     return b"".join(
-        cipher.decrypt_chunk(
-            index,
-            sealed[
-                SEAL_HEADER_BYTES + index * SEALED_CHUNK_BYTES : SEAL_HEADER_BYTES + (index + 1) * SEALED_CHUNK_BYTES
-            ],
-        )
+        cipher.decrypt_chunk(index, view[index * SEALED_CHUNK_BYTES : (index + 1) * SEALED_CHUNK_BYTES])
         for index in range(last + 1)
     )

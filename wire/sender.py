@@ -2,11 +2,12 @@
 
 Every publish reaches all devices of a recipient that are subscribed to the object. So a segment that several ask for
 is published once: askers are gathered for a moment when a flow begins, and a first ask for a segment that was published
-while its asker was already known is taken as on its way. What a device asks for *again* was lost for it alone; that
-goes through a lane of its own, which takes a bounded share, so that a slow device does not hold up the others.
+a short while ago, when its asker was already known, is taken as on its way. What a device asks for *again*, or what
+should have reached it long ago, was lost for it alone; that goes through a lane of its own, which takes a bounded
+share, so that a slow device does not hold up the others.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +15,14 @@ from typing import Literal
 from wire.limits import MAX_CREDIT
 
 Part = Literal["page", "segment"]
-_Item = tuple[Part, int]
+
+# Inside, a segment is its index and a page is the complement of its (-1 for page 0): one integer, since a flow
+# remembers all that it published.
+_Item = int
+
+_LEAST_ON_WAY_S = 2.0
+_MOST_ON_WAY_S = 60.0
+_ON_WAY_LAGS = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +36,97 @@ class Piece:
 
 
 @dataclass(slots=True)
+class _Asker:
+    """A device and its connection: known since, and last heard.
+
+    A slow device's queue at the broker may hold minutes of what others asked for. How long what was published may still
+    be on its way is measured: a device asks on when half of what it asked for has come, so the age of ``mark`` (the
+    last item of its ask before) is about the time that its queue takes.
+    """
+
+    since: float
+    heard: float
+    mark: _Item | None = None
+    on_way_s: float = _LEAST_ON_WAY_S
+
+    def measure(self, now: float, published: dict[_Item, float], items: list[_Item]) -> None:
+        was = published.get(self.mark) if self.mark is not None else None
+        if was is not None:
+            self.on_way_s = min(max(_LEAST_ON_WAY_S, _ON_WAY_LAGS * (now - was)), _MOST_ON_WAY_S)
+        self.mark = items[-1] if items else self.mark
+
+
+@dataclass(slots=True)
 class _Flow:
     """One object in one recipient's tree."""
 
     root: str
     object_id: str
     opens_at: float
-    askers: dict[str, float] = field(default_factory=dict)
-    pending: dict[_Item, None] = field(default_factory=dict)
+    touched: float
+    askers: dict[str, _Asker] = field(default_factory=dict)
+    pending: OrderedDict[_Item, None] = field(default_factory=OrderedDict)
     published: dict[_Item, float] = field(default_factory=dict)
-    repairs: dict[str, deque[_Item]] = field(default_factory=dict)
-    touched: float = 0.0
+    repairs: OrderedDict[str, deque[_Item]] = field(default_factory=OrderedDict)
+    repairing: set[_Item] = field(default_factory=set)
+
+    def pop_pending(self) -> _Item:
+        return self.pending.popitem(last=False)[0]
+
+    def pop_repair(self) -> _Item:
+        # Askers take turns: the one served goes to the end. A lane that is empty does not stand in ``repairs``.
+        asker, lane = self.repairs.popitem(last=False)
+        item = lane.popleft()
+        if lane:
+            self.repairs[asker] = lane
+        self.repairing.discard(item)
+        return item
+
+    def drop(self, asker: str) -> None:
+        self.askers.pop(asker, None)
+        self.repairing.difference_update(self.repairs.pop(asker, ()))
+        if not self.askers:
+            self.pending.clear()
+
+
+class _Rota:
+    """The flows that have something to publish, taking turns."""
+
+    def __init__(self, repair: bool) -> None:
+        self._repair = repair
+        self._turns: OrderedDict[tuple[str, str], _Flow] = OrderedDict()
+
+    def _has_work(self, flow: _Flow) -> bool:
+        return bool(flow.repairs if self._repair else flow.pending)
+
+    def add(self, flow: _Flow) -> None:
+        """Let ``flow`` take turns while it has work."""
+        key = (flow.root, flow.object_id)
+        # An earlier flow of the same object may still stand here, forgotten and empty.
+        if self._has_work(flow) and self._turns.get(key) is not flow:
+            self._turns[key] = flow
+
+    def take(self, now: float) -> tuple[_Flow, _Item] | None:
+        """The next flow and its item, or None if no open flow has any."""
+        for _ in range(len(self._turns)):
+            key, flow = self._turns.popitem(last=False)
+            if not self._has_work(flow):
+                continue
+            if flow.opens_at > now:
+                self._turns[key] = flow
+                continue
+            item = flow.pop_repair() if self._repair else flow.pop_pending()
+            if self._has_work(flow):
+                self._turns[key] = flow
+            return flow, item
+        return None
+
+    def opens_at(self) -> float | None:
+        """When the first flow with work opens, or has opened."""
+        return min((flow.opens_at for flow in self._turns.values() if self._has_work(flow)), default=None)
+
+    def clear(self) -> None:
+        self._turns.clear()
 
 
 class Sender:
@@ -47,13 +135,18 @@ class Sender:
     def __init__(
         self, hold_s: float = 0.15, repeat_s: float = 0.5, repair_share: int = 4, forget_s: float = 60.0
     ) -> None:
-        """Gather askers for ``hold_s``; repeat nothing within ``repeat_s``; one of ``repair_share`` is a repair."""
+        """Gather askers for ``hold_s``; repeat nothing within ``repeat_s``; one of ``repair_share`` is a repair.
+
+        What nobody asked for during ``forget_s`` is forgotten, as is an asker that said nothing.
+        """
         self._hold_s = hold_s
         self._repeat_s = repeat_s
         self._repair_share = repair_share
         self._forget_s = forget_s
+        self._forget_at = float("-inf")
         self._flows: dict[tuple[str, str], _Flow] = {}
-        self._order: deque[tuple[str, str]] = deque()
+        self._pending = _Rota(repair=False)
+        self._repairs = _Rota(repair=True)
         self._turn = 0
 
     # ── what is asked ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -71,97 +164,88 @@ class Sender:
     ) -> bool:
         """``asker`` (a device and its connection) wants these parts; ``expected`` devices may ask for the same now.
 
+        The caller has checked that the asker may have the object and that the object has these parts.
         False if so much is already queued for this asker that the request is not taken.
         """
         self._forget(now)
         flow = self._flows.get((root, object_id))
         if flow is None:
-            flow = _Flow(root, object_id, now + (self._hold_s if expected > 1 else 0.0))
+            flow = _Flow(root, object_id, now + (self._hold_s if expected > 1 else 0.0), now)
             self._flows[root, object_id] = flow
-            self._order.append((root, object_id))
         flow.touched = now
-        known_since = flow.askers.setdefault(asker, now)
+        known = flow.askers.setdefault(asker, _Asker(now, now))
+        known.heard = now
         if len(flow.askers) >= expected:
             flow.opens_at = min(flow.opens_at, now)
-        items: list[_Item] = [("page", page) for page in pages]
-        items += [("segment", segment) for segment in segments]
-        if again and len(flow.repairs.get(asker, ())) + len(items) > 4 * MAX_CREDIT:
+        items: list[_Item] = [~page for page in pages]
+        items += segments
+        if len(flow.repairs.get(asker, ())) + len(items) > 4 * MAX_CREDIT:
             return False
+        if not again:
+            known.measure(now, flow.published, items)
+        patience_s = self._repeat_s if again else known.on_way_s
         for item in items:
-            self._queue(flow, now, asker, item, known_since, again)
+            self._queue(flow, asker, item, known.since, now - patience_s)
+        self._pending.add(flow)
+        self._repairs.add(flow)
         return True
 
-    def _queue(self, flow: _Flow, now: float, asker: str, item: _Item, known_since: float, again: bool) -> None:
-        if item in flow.pending:
+    @staticmethod
+    def _queue(flow: _Flow, asker: str, item: _Item, known_since: float, on_way_since: float) -> None:
+        if item in flow.pending or item in flow.repairing:
             return
         published = flow.published.get(item)
-        if published is None:
+        if published is None or published < known_since:
+            # Never published, or before this asker came.
             flow.pending[item] = None
-        elif again:
-            lane = flow.repairs.setdefault(asker, deque())
-            if now - published >= self._repeat_s and not any(item in queued for queued in flow.repairs.values()):
-                lane.append(item)
-        elif published < known_since:
-            # This asker came after the publish and cannot have it.
-            flow.pending[item] = None
+        elif published <= on_way_since:
+            flow.repairs.setdefault(asker, deque()).append(item)
+            flow.repairing.add(item)
 
     def forget_asker(self, asker: str) -> None:
         """The device is gone: what only it wanted again is not published; what is shared goes on."""
         for flow in self._flows.values():
-            flow.askers.pop(asker, None)
-            flow.repairs.pop(asker, None)
-            if not flow.askers:
-                flow.pending.clear()
+            flow.drop(asker)
 
     def reset(self) -> None:
         """The gateway's own link was cut: nobody has what was being published, and everybody asks anew."""
         self._flows.clear()
-        self._order.clear()
+        self._pending.clear()
+        self._repairs.clear()
 
     def _forget(self, now: float) -> None:
-        for key in [key for key, flow in self._flows.items() if now - flow.touched > self._forget_s]:
-            del self._flows[key]
-            self._order.remove(key)
+        # Now and then, since it looks at every flow. Also askers: each connection of a device is another.
+        if now < self._forget_at:
+            return
+        self._forget_at = now + self._forget_s / 4
+        old = now - self._forget_s
+        for key, flow in list(self._flows.items()):
+            for asker in [asker for asker, known in flow.askers.items() if known.heard < old]:
+                flow.drop(asker)
+            if flow.touched < old:
+                flow.pending.clear()
+                flow.repairs.clear()
+                del self._flows[key]
 
     # ── what is published ─────────────────────────────────────────────────────────────────────────────────────────
 
     def next(self, now: float) -> Piece | None:
         """What to publish now, or None if nothing is due."""
         self._turn += 1
-        repair_first = self._turn % self._repair_share == 0
-        return self._take(now, repair_first) or self._take(now, not repair_first)
-
-    def _take(self, now: float, repair: bool) -> Piece | None:
-        for _ in range(len(self._order)):
-            flow = self._flows[self._order[0]]
-            self._order.rotate(-1)
-            if flow.opens_at > now:
-                continue
-            item = self._pop_repair(flow) if repair else self._pop_pending(flow)
-            if item is not None:
-                flow.published[item] = now
-                flow.touched = now
-                return Piece(flow.root, flow.object_id, *item)
-        return None
-
-    @staticmethod
-    def _pop_pending(flow: _Flow) -> _Item | None:
-        item = next(iter(flow.pending), None)
-        if item is not None:
-            del flow.pending[item]
-        return item
-
-    @staticmethod
-    def _pop_repair(flow: _Flow) -> _Item | None:
-        for asker, lane in list(flow.repairs.items()):
-            # Askers take turns: the one served goes to the end.
-            del flow.repairs[asker]
-            if lane:
-                flow.repairs[asker] = lane
-                return lane.popleft()
-        return None
+        first, second = self._pending, self._repairs
+        if self._turn % self._repair_share == 0:
+            first, second = second, first
+        taken = first.take(now) or second.take(now)
+        if taken is None:
+            return None
+        flow, item = taken
+        flow.published[item] = now
+        flow.touched = now
+        if item < 0:
+            return Piece(flow.root, flow.object_id, "page", ~item)
+        return Piece(flow.root, flow.object_id, "segment", item)
 
     def wake_at(self, now: float) -> float | None:
         """When ``next`` may have something that it has not now: now itself, the opening of a flow, or never."""
-        times = [max(flow.opens_at, now) for flow in self._flows.values() if flow.pending or any(flow.repairs.values())]
-        return min(times, default=None)
+        times = [opens for opens in (self._pending.opens_at(), self._repairs.opens_at()) if opens is not None]
+        return max(min(times), now) if times else None

@@ -144,7 +144,10 @@ def parse_device_topic(site: str, topic: str) -> tuple[str, str]:
 def _has_illegal_character(text: str) -> bool:
     # MQTT 3.1.1 section 1.5.3: NUL must not appear; control and non-characters should not, and here do not.
     codes = map(ord, text)
-    return any(c < 0x20 or 0x7F <= c <= 0x9F or 0xD800 <= c <= 0xDFFF or c & 0xFFFE == 0xFFFE for c in codes)
+    return any(
+        c < 0x20 or 0x7F <= c <= 0x9F or 0xD800 <= c <= 0xDFFF or 0xFDD0 <= c <= 0xFDEF or c & 0xFFFE == 0xFFFE
+        for c in codes
+    )
 
 
 def is_topic(topic: str) -> bool:
@@ -155,6 +158,8 @@ def is_topic(topic: str) -> bool:
 def is_filter(text: str) -> bool:
     """Whether ``text`` is a legal topic filter: ``+`` and ``#`` stand alone in their level, ``#`` last."""
     if not text or len(text) > MAX_TOPIC_BYTES or _has_illegal_character(text):
+        return False
+    if len(text.encode()) > MAX_TOPIC_BYTES:
         return False
     levels = text.split("/")
     for position, level in enumerate(levels):
@@ -171,7 +176,9 @@ def includes(allowed: str, requested: str) -> bool:
     ``ward/+`` does not include ``ward/#``: a filter is judged by all that it could ever match.
     """
     wanted = requested.split("/")
-    for position, level in enumerate(allowed.split("/")):
+    # "+/#" matches what "#" matches: every topic has a first level. Below the first, "#" reaches the parent too.
+    granted = ["#"] if allowed == "+/#" else allowed.split("/")
+    for position, level in enumerate(granted):
         if level == "#":
             # MQTT-4.7.2-1: wildcards at the start do not reach topics that begin with "$".
             return position > 0 or not wanted[0].startswith("$")
@@ -182,7 +189,7 @@ def includes(allowed: str, requested: str) -> bool:
                 return False
         elif wanted[position] != level:
             return False
-    return len(allowed.split("/")) == len(wanted)
+    return len(granted) == len(wanted)
 
 
 def matches(topic_filter: str, topic: str) -> bool:
