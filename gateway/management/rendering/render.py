@@ -80,9 +80,7 @@ class Renderer:
     def _picture(self, samples: NDArray[Any], photometric: str, frame: int) -> Picture:
         if samples.ndim == 3:
             self.shown = None
-            # pydicom expands the retired subsampled form like the current one; only the range differs
-            actual = self.photometric if self.photometric in colour.PARTIAL and photometric != "RGB" else photometric
-            rgb = colour.to_rgb8(samples, actual, self._stored.bits)
+            rgb = colour.to_rgb8(samples, photometric, self._stored.bits)
             return rgb if rgb.flags.writeable else rgb.copy()
         values = self._values(samples)
         if self.photometric == "PALETTE COLOR":

@@ -102,10 +102,16 @@ class FrameSource:
 
     def _native(self, first: int, count: int, options: dict[str, Any]) -> Iterator[tuple[NDArray[Any], str]]:
         decoder = get_decoder(self.transfer_syntax)
+        photometric = str(options["photometric_interpretation"])
+        if photometric == "YBR_PARTIAL_420":
+            raise Refusal("unsupported", "uncompressed YBR_PARTIAL_420")
+        partial = photometric == "YBR_PARTIAL_422"
+        if partial:  # laid out like its successor, which pydicom expands; only the range of values differs
+            options["photometric_interpretation"] = "YBR_FULL_422"
         for index in range(first, first + count):
             self._file.seek(self._value_at)
-            samples, properties = decoder.as_array(self._file, index=index, **options)
-            yield samples, str(properties["photometric_interpretation"])
+            samples, properties = decoder.as_array(self._file, index=index, raw=partial, **options)
+            yield samples, photometric if partial else str(properties["photometric_interpretation"])
 
     def _encapsulated(self, first: int, count: int) -> Iterator[bytes]:
         offsets = self.header.get("ExtendedOffsetTable"), self.header.get("ExtendedOffsetTableLengths")
