@@ -1,5 +1,382 @@
-"""Command line."""
+"""``mpacs-gateway``: exit 0 done, 1 refused or failed, 2 wrong usage."""
+
+import asyncio
+import datetime as dt
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
+from wire.errors import NameInvalid
+from wire.names import Kind, check_kind, check_site
+
+_DEFAULT_STATE = Path("mpacs-gateway-state")
+_PIPED_WIDTH = 240
+_KIND = click.Choice(["patient", "doctor", "ward"])
 
 
-def main() -> None:
-    """Run the command line."""
+def _fail(text: str, code: int = 1) -> None:
+    click.echo(f"mpacs-gateway: {text}", err=True)
+    sys.exit(code)
+
+
+def _state_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``--state`` stands before or after the command; the latter wins."""
+
+    @click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="MPACS_STATE",
+        metavar="DIR",
+        help=f"The state folder (or MPACS_STATE); {_DEFAULT_STATE} unless set.",
+    )
+    @click.pass_context
+    @wraps(function)
+    def wrapper(context: click.Context, state: Path | None, *args: Any, **kwargs: Any) -> Any:
+        from gateway.app import State
+
+        chosen = state or (context.parent.params.get("state") if context.parent else None) or _DEFAULT_STATE
+        try:
+            return function(State(chosen), *args, **kwargs)
+        except (ConfigError, NameInvalid) as error:
+            _fail(str(error))
+        except PermissionError as error:
+            _fail(f"{error.filename} cannot be used: run this as the user that owns the state folder")
+
+    return wrapper
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH  # a file or a pipe has no edge: nothing is cut
+    console.print(table)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _time(seconds: float) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).astimezone().isoformat(timespec="seconds")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--state", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="The state folder.")
+def main(state: Path | None) -> None:
+    """The edge gateway: takes studies in by DICOM and serves them, sealed, over MQTT.
+
+    \b
+    Example:
+      mpacs-gateway init --site hospital-a
+      mpacs-gateway profile add doctor D-17 --name 'Kim^Minsu' --attends '*'
+      mpacs-gateway run
+    """
+
+
+@main.command()
+@click.option("--site", default="site", show_default=True, help="A short name of a-z, 0-9 and hyphens.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address under which devices reach it.")
+@click.option("--dicom-port", type=click.IntRange(1, 65535), default=11112, show_default=True)
+@click.option("--mqtt-port", type=click.IntRange(1, 65535), default=None, help="1883, or 8883 with TLS.")
+@click.option("--https-port", type=click.IntRange(1, 65535), default=8443, show_default=True)
+@_state_option
+def init(state: Any, site: str, host: str, dicom_port: int, mqtt_port: int | None, https_port: int) -> None:
+    """Make the state folder: configuration and keys.
+
+    With a loopback --host everything stays on this machine. With any other address devices connect by TLS, with a
+    certificate of the gateway's own authority.
+
+    \b
+    Example:
+      mpacs-gateway init --site hospital-a --host 192.0.2.10
+    """
+    from gateway import app
+
+    check_site(site)
+    local = is_loopback(host)
+    config = Config(
+        site=site,
+        host=host,
+        dicom=Dicom(host="127.0.0.1" if local else "0.0.0.0", port=dicom_port),  # noqa: S104  # modalities come by network
+        mqtt=Mqtt(port=mqtt_port or (1883 if local else 8883)),
+        https=Https(port=https_port),
+    )
+    app.init(state, config)
+    click.echo(f"made {state.root} for site {site}; next: mpacs-gateway --state {state.root} run")
+
+
+@main.command()
+@_state_option
+def run(state: Any) -> None:
+    """Run broker, intake and delivery until SIGTERM; prints one line when all are ready.
+
+    \b
+    Example:
+      mpacs-gateway run --state /var/lib/mpacs
+    """
+    from gateway import app
+
+    app.set_up_log()
+    try:
+        held = app.lock(state)
+    except FileNotFoundError:
+        raise ConfigError(f"{state.root} is not there: run `mpacs-gateway init --state {state.root}` first") from None
+    except app.AlreadyRunning as error:
+        _fail(str(error))
+    asyncio.run(app.run(state))
+    del held
+
+
+@main.command()
+@_json_option
+@_state_option
+def status(state: Any, as_json: bool) -> None:
+    """Say how each part is; exit 0 only when all are healthy.
+
+    \b
+    Example:
+      mpacs-gateway status && echo all is well
+    """
+    from gateway.app_status import probe
+
+    parts = probe(state)
+    if as_json:
+        _print_json(parts)
+    else:
+        _table(
+            ["part", "healthy", "detail"], [[p["part"], "yes" if p["healthy"] else "NO", p["detail"]] for p in parts]
+        )
+    sys.exit(0 if all(part["healthy"] for part in parts) else 1)
+
+
+# ── profiles ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@main.group()
+def profile() -> None:
+    """Patients, doctors and wards that studies are for.
+
+    \b
+    Example:
+      mpacs-gateway profile add ward W3 --name 'Ward 3' --attends P-1001
+    """
+
+
+@profile.command("add")
+@click.argument("kind", type=_KIND)
+@click.argument("identifier", metavar="ID")
+@click.option("--name", default="", help="As the header spells it, such as 'Kim^Minsu'.")
+@click.option("--attends", multiple=True, metavar="PATIENT_ID", help="May be repeated; '*' for all patients.")
+@_json_option
+@_state_option
+def profile_add(state: Any, kind: str, identifier: str, name: str, attends: tuple[str, ...], as_json: bool) -> None:
+    """Add a profile, or change its name and whom it attends. ID is the identifier in the hospital's headers.
+
+    \b
+    Example:
+      mpacs-gateway profile add doctor D-17 --name 'Kim^Minsu' --attends P-1001 --attends P-1002
+    """
+    from gateway import app
+
+    if not identifier.strip():
+        raise click.UsageError("ID is empty")
+    config, opened, registry = app.open_registry(state)
+    made, is_new = registry.put_profile(check_kind(kind), identifier, name, attends)
+    app.publish_access(state, config, opened)
+    if as_json:
+        _print_json({"kind": kind, "id": identifier, "reference": made.reference, "new": is_new})
+    else:
+        click.echo(f"{'added' if is_new else 'changed'} {kind} {identifier} (reference {made.reference})")
+
+
+@profile.command("list")
+@_json_option
+@_state_option
+def profile_list(state: Any, as_json: bool) -> None:
+    """List all profiles.
+
+    \b
+    Example:
+      mpacs-gateway profile list --json
+    """
+    from gateway import app
+
+    _, _, registry = app.open_registry(state)
+    found = [
+        {"kind": p.kind, "id": p.identifier, "name": p.name, "attends": list(p.attends), "reference": p.reference}
+        for p in registry.profiles()
+    ]
+    if as_json:
+        _print_json(found)
+    else:
+        columns = ["kind", "id", "name", "attends", "reference"]
+        _table(columns, [[str(row[c]) if c != "attends" else ", ".join(row[c]) for c in columns] for row in found])
+
+
+@profile.command("remove")
+@click.argument("kind", type=_KIND)
+@click.argument("identifier", metavar="ID")
+@_state_option
+def profile_remove(state: Any, kind: str, identifier: str) -> None:
+    """Remove a profile and revoke its devices.
+
+    \b
+    Example:
+      mpacs-gateway profile remove doctor D-17
+    """
+    from gateway import app
+    from gateway.management.registry import Unknown
+
+    config, opened, registry = app.open_registry(state)
+    try:
+        registry.remove_profile(check_kind(kind), identifier)
+    except Unknown as error:
+        _fail(str(error))
+    app.publish_access(state, config, opened)
+    click.echo(f"removed {kind} {identifier}")
+
+
+# ── devices ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _recipient(text: str) -> tuple[Kind, str]:
+    kind, colon, identifier = text.partition(":")
+    if not colon or not identifier:
+        raise click.UsageError("name the recipient as patient:ID, doctor:ID or ward:ID")
+    try:
+        return check_kind(kind), identifier
+    except NameInvalid as error:
+        raise click.UsageError(str(error)) from None
+
+
+@main.command()
+@click.argument("recipient", metavar="patient:ID|doctor:ID|ward:ID")
+@_json_option
+@_state_option
+def invite(state: Any, recipient: str, as_json: bool) -> None:
+    """Print a one-time link, as text and QR, that enrols one device within ten minutes.
+
+    \b
+    Example:
+      mpacs-gateway invite doctor:D-17
+      mpacs-device enrol 'https://...'
+    """
+    from gateway import app
+    from gateway.management.registry import Unknown
+
+    kind, identifier = _recipient(recipient)
+    config, opened, registry = app.open_registry(state)
+    try:
+        invitation = registry.invite(kind, identifier)
+    except Unknown as error:
+        _fail(str(error))
+    app.publish_access(state, config, opened)
+    if as_json:
+        _print_json({"uri": invitation.uri, "expires": _time(invitation.expires_at)})
+        return
+    import segno
+
+    segno.make(invitation.uri, error="l").terminal(compact=True)
+    click.echo(f"{invitation.uri}\n\nfor one device of {kind} {identifier}, until {_time(invitation.expires_at)}")
+
+
+@main.command()
+@_json_option
+@_state_option
+def devices(state: Any, as_json: bool) -> None:
+    """List the enrolled devices.
+
+    \b
+    Example:
+      mpacs-gateway devices --json
+    """
+    from gateway import app
+
+    _, _, registry = app.open_registry(state)
+    found = [
+        {
+            "device": d.device,
+            "name": d.name,
+            "recipient": f"{p.kind}:{p.identifier}",
+            "enrolled": _time(d.enrolled_at),
+            "seen": _time(d.seen_at),
+            "revoked": _time(d.revoked_at) if d.revoked_at else None,
+        }
+        for d, p in registry.devices()
+    ]
+    if as_json:
+        _print_json(found)
+    else:
+        columns = ["device", "name", "recipient", "enrolled", "seen", "revoked"]
+        _table(columns, [[str(row[c] or "") for c in columns] for row in found])
+
+
+@main.command()
+@click.argument("device")
+@_state_option
+def revoke(state: Any, device: str) -> None:
+    """Shut a device out: its login, its keys and its lease end now. DEVICE is its reference or the beginning of it.
+
+    \b
+    Example:
+      mpacs-gateway revoke mfzhe3dv
+    """
+    from gateway import app
+    from gateway.management.registry import Unknown
+
+    config, opened, registry = app.open_registry(state)
+    try:
+        revoked = registry.revoke(device)
+    except Unknown as error:
+        _fail(str(error))
+    app.publish_access(state, config, opened)
+    click.echo(f"revoked {revoked.device}")
+
+
+@main.command()
+@_json_option
+@_state_option
+def studies(state: Any, as_json: bool) -> None:
+    """List the studies that the gateway holds, and whom they are for.
+
+    \b
+    Example:
+      mpacs-gateway studies --json
+    """
+    from gateway import app
+    from gateway.app_status import list_studies
+
+    _, opened, registry = app.open_registry(state)
+    found = list_studies(opened, registry)
+    if as_json:
+        _print_json(found)
+        return
+    columns = ["PatientID", "PatientName", "StudyInstanceUID", "NumberOfStudyRelatedInstances", "settled"]
+    rows = [
+        [str(row[c]) for c in columns]
+        + [
+            ", ".join(f"{layer} {made['frames']}" for layer, made in row["layers"].items()),
+            ", ".join(row["recipients"]),
+        ]
+        for row in found
+    ]
+    _table(["PatientID", "PatientName", "study", "instances", "settled", "layers", "recipients"], rows)
+
+
+if __name__ == "__main__":
+    main()

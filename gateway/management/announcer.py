@@ -220,7 +220,7 @@ def _pack(study: StudyRow, series: list[SeriesRow], sealed: list[SealedObject], 
     """Volumes of at most ``most`` objects, each small enough to be announced; one at least."""
     groups = [sealed[start : start + most] for start in range(0, len(sealed), most)] or [[]]
     pictured = {series_id for o in sealed for series_id in o.series_ids}
-    volumes = []
+    volumes: list[Announcement] = []
     for group in groups:
         wanted = {series_id for o in group for series_id in o.series_ids}
         if not volumes:

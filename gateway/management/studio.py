@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from gateway.config import Rendering
-from gateway.management.index import arrivals, arrivals_read, deliveries
+from gateway.management.index import arrivals_quarantine, arrivals_read, deliveries
 from gateway.management.index.arrivals_rows import InstanceRow, SeriesRow
 from gateway.management.index.deliveries import FrameSpan, SealedObject
 from gateway.management.object_store import ObjectStore, Written
@@ -169,7 +169,7 @@ class Studio:
 
     def _fail(self, instance_id: int, reason: str) -> None:
         with self._engine.begin() as connection:
-            arrivals.set_instance_state(connection, [instance_id], "failed", reason)
+            arrivals_quarantine.set_instance_state(connection, [instance_id], "failed", reason)
 
     async def _keep(self, series: SeriesRow, batch: _Batch) -> None:
         header = _header(batch, {series.id: series})
@@ -196,7 +196,7 @@ class Studio:
             deliveries.add_object(connection, sealed, spans)
             ends = {span.instance_id: span.first_frame + span.frame_count for span in spans}
             done = [i.id for i in batch.instances if ends[i.id] >= max(i.NumberOfFrames, 1)]
-            arrivals.set_instance_state(connection, done, "rendered", "")
+            arrivals_quarantine.set_instance_state(connection, done, "rendered", "")
 
     # ── thumbnails ────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,5 @@
+"""``python -m broker``: the same as ``mpacs-broker``."""
+
+from broker.cli import main
+
+main()
