@@ -127,23 +127,19 @@ class _Parsed:
         self._file = file
         self._implicit = syntax == ImplicitVRLittleEndian
         self._little = syntax != ExplicitVRBigEndian
-        start = file.tell()
-        self.data = self._read("iso8859")
-        fallback = _undeclared_utf8(self.data)
-        if fallback:
-            file.seek(start)
-            self.data = self._read("utf8")
+        self.data = self._read()
+        if _undeclared_utf8(self.data):
+            self.data.set_original_encoding(self._implicit, self._little, ["utf8"])
         if not self._seen_any:
             raise HeaderError(RefusalReason.UNREADABLE, "no element of a data set could be read")
 
-    def _read(self, encoding: str) -> Dataset:
+    def _read(self) -> Dataset:
         data = read_dataset(
             self._file,
             self._implicit,
             self._little,
             stop_when=self._stop,
             defer_size=DEFER_BYTES,
-            parent_encoding=encoding,
             specific_tags=_WANTED,
         )
         if self._last_end > self._end_of_file or (not self.has_pixels and self._stub_follows()):
