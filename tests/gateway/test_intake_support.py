@@ -95,8 +95,12 @@ class Intake:
             self.changed.notify_all()
 
     def wait_for(self, condition: Callable[[], bool], timeout_s: float = DEADLINE_S) -> None:
+        """Until it holds; looked at whenever a callback was told something, and now and then in between."""
+        deadline = time.monotonic() + timeout_s
         with self.changed:
-            assert self.changed.wait_for(condition, timeout_s), "nothing was told within the deadline"
+            while not condition():
+                assert time.monotonic() < deadline, "it did not come to hold within the deadline"
+                self.changed.wait(0.02)
 
     @property
     def spooled(self) -> list[Path]:
