@@ -128,6 +128,22 @@ def test_without_a_window_all_frames_share_one(make: Make) -> None:
     assert int(alone[0, 0]) == levels[3]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["emri_small.dcm", "emri_small_RLE.dcm", "emri_small_jpeg_2k_lossless.dcm", "emri_small_jpeg_ls_lossless.dcm",
+     "color3d_jpeg_baseline.dcm", "rtdose_rle.dcm", "SC_rgb_rle_2frame.dcm", "liver.dcm"],
+)  # fmt: skip
+def test_frames_are_the_same_alone_and_in_a_row(name: str) -> None:
+    found = get_testdata_file(name, download=False)
+    assert isinstance(found, str)
+    with Renderer(Path(found), RenderLimits()) as renderer:
+        count = min(renderer.source.number_of_frames, 12)
+        together = [picture.copy() for picture in renderer.pictures(0, count)]
+    assert len(together) == count > 1
+    for frame in (0, 1, count - 1):
+        np.testing.assert_array_equal(render_frame(Path(found), frame), together[frame])
+
+
 def test_eight_bits_without_a_window_stay_as_they_are(make: Make) -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     np.testing.assert_array_equal(render_frame(make(ramp), 0), ramp)
@@ -294,6 +310,12 @@ def test_png_only_where_it_is_smaller() -> None:
     picture = encode(scaled(waves, 1.0, 1600), 90)
     assert picture.media == "image/jpeg"
     assert picture.lossy
+
+
+@pytest.mark.parametrize("quality", [50, 90, 100])
+def test_noise_is_encoded_too(quality: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    assert encode(scaled(noise, 1.0, 1600), quality).rows == 300
 
 
 def test_attributes_carry_no_identity(make: Make) -> None:

@@ -57,6 +57,7 @@ def decode_frame(frame: bytes, transfer_syntax: str, options: dict[str, Any]) ->
     samples, properties = _decoder(transfer_syntax).as_array(
         encapsulate([frame], has_bot=False),
         index=0,
+        raw=True,  # pydicom's colour conversion takes five times the frame in floats; ours goes in bands
         decoding_plugin=plugin,
         **options,
     )
@@ -220,6 +221,6 @@ def _unpack_rle_bits(frame: bytes, options: dict[str, Any]) -> tuple[NDArray[Any
 def _native_frame(native: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
     uid = UID(ts.EXPLICIT_VR_LITTLE_ENDIAN)
     samples, properties = get_decoder(uid).as_array(
-        native + bytes(len(native) % 2), index=0, **{**options, "transfer_syntax_uid": uid}
+        native + bytes(len(native) % 2), index=0, raw=True, **{**options, "transfer_syntax_uid": uid}
     )
     return samples, str(properties["photometric_interpretation"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 if TYPE_CHECKING:
     from gateway.management.rendering.groups import FrameView
@@ -64,6 +64,8 @@ def scaled(picture: Picture, aspect: float, max_side: int) -> Image.Image:
 def encode(image: Image.Image, quality: int) -> Encoded:
     """JPEG, 4:4:4 for colour; PNG where that is smaller."""
     out = io.BytesIO()
+    # optimised tables are written in one piece: Pillow fails when that outgrows the block it expects
+    ImageFile.MAXBLOCK = max(1 << 16, 2 * image.width * image.height * len(image.getbands()))
     image.save(out, "JPEG", quality=quality, subsampling=0, optimize=True)
     if _png_may_win(image, quality):
         png = io.BytesIO()

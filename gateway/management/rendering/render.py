@@ -151,9 +151,8 @@ class Renderer:
         if count == 1:
             return [values]
         return [
-            self._values(samples)
+            self._values(self.source.probe(probe, keep_unused_bits=self._keep))
             for probe in sorted({0, count // 2, count - 1})
-            for samples, _ in self.source.frames(probe, 1, keep_unused_bits=self._keep)
         ]
 
     def _padding(self) -> tuple[float, float] | None:

@@ -100,6 +100,14 @@ class FrameSource:
         except Exception as error:  # codecs raise what they like; their texts may quote the data
             raise Refusal("decode") from error
 
+    def probe(self, index: int, *, keep_unused_bits: bool) -> NDArray[Any]:
+        """One frame's samples, without disturbing a walk through the frames that is under way."""
+        position = self._file.tell()
+        try:
+            return next(self.frames(index, 1, keep_unused_bits=keep_unused_bits))[0]
+        finally:
+            self._file.seek(position)
+
     def _native(self, first: int, count: int, options: dict[str, Any]) -> Iterator[tuple[NDArray[Any], str]]:
         decoder = get_decoder(self.transfer_syntax)
         photometric = str(options["photometric_interpretation"])
@@ -110,7 +118,7 @@ class FrameSource:
             options["photometric_interpretation"] = "YBR_FULL_422"
         for index in range(first, first + count):
             self._file.seek(self._value_at)
-            samples, properties = decoder.as_array(self._file, index=index, raw=partial, **options)
+            samples, properties = decoder.as_array(self._file, index=index, raw=True, **options)
             yield samples, photometric if partial else str(properties["photometric_interpretation"])
 
     def _encapsulated(self, first: int, count: int) -> Iterator[bytes]:
