@@ -67,14 +67,14 @@ async def _run(config: Path, as_json: bool) -> None:
     logs.set_up()
     process.allow_descriptors(settings.limits.connections)
     broker = HardenedBroker(settings)
-    stop = asyncio.create_task(process.asked_to_stop())
+    stop = process.stop_request()
     try:
         await broker.start()
     except BrokerError as error:
         # amqtt wraps whatever a listener raised.
         raise error.__cause__ if isinstance(error.__cause__, BrokerFailure) else BrokerFailure(str(error)) from None
     _announce(broker.addresses, as_json)
-    await stop
+    await stop.wait()
     await broker.shutdown()
 
 

@@ -5,6 +5,7 @@ a client sent just before DISCONNECT is lost. Here the next packet is read when 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from broker.config import Limits
@@ -53,6 +54,8 @@ class Client:
         self._silence_s = 1.5 * min(keepalive_s or limits.keepalive_max_s, limits.keepalive_max_s)
         self._heard_s = clock()
         self._subscribes = Pace(limits.subscribes_per_s, limits.subscriptions, self._heard_s)
+        self._later: deque[tuple[deque[str], int]] = deque()
+        self._later_task: asyncio.Task[None] | None = None
         is_gateway = member.rights.principal.role == "gateway"
         self._publishes = (
             None if is_gateway else Pace(limits.device_publishes_per_s, limits.device_publishes_per_s, self._heard_s)
@@ -70,6 +73,13 @@ class Client:
 
     async def serve(self) -> bool:
         """Serve packets until the connection ends; True if the client said goodbye. PacketRefused if it misbehaved."""
+        try:
+            return await self._serve_all()
+        finally:
+            if self._later_task is not None:
+                self._later_task.cancel()
+
+    async def _serve_all(self) -> bool:
         served = 0
         while (packet := await read_packet(self._reader, self._limits.packet_bytes)) is not None:
             self._heard_s = self._clock()
@@ -125,7 +135,27 @@ class Client:
         self.member.outbox.reply(encode_suback(packet.variable_header.packet_id, codes))
         for (topic_filter, _), code in zip(topics, codes, strict=True):
             if code != REFUSED:
-                await self._hub.send_retained(self.member, topic_filter, code)
+                self._send_retained(topic_filter, code)
+        if len(self._later) > self._limits.subscriptions:
+            await self._send_later()
+
+    def _send_retained(self, topic_filter: str, granted: int) -> None:
+        topics = deque(self._hub.retained.topics_matching(topic_filter))
+        self._hub.offer_retained(self.member, topics, granted)
+        if topics:
+            # The rest follows as the client takes it, while its own packets, acknowledgements above all, are served.
+            self._later.append((topics, granted))
+            if self._later_task is None or self._later_task.done():
+                self._later_task = asyncio.create_task(self._send_later())
+
+    async def _send_later(self) -> None:
+        while self._later and self.member.state == "live":
+            topics, granted = self._later[0]
+            self._hub.offer_retained(self.member, topics, granted)
+            if topics:
+                await self.member.outbox.progress()
+            elif self._later and self._later[0][0] is topics:
+                self._later.popleft()
 
     async def _unsubscribe(self, packet: UnsubscribePacket) -> None:
         if not packet.payload.topics:

@@ -110,6 +110,8 @@ def _check(settings: Settings, folder: Path) -> Settings:
         check_site(settings.site)
     except NameInvalid as error:
         raise ConfigInvalid(f"site: {error}") from None
+    if settings.limits.pending_bytes < 2 * settings.limits.packet_bytes:
+        raise ConfigInvalid("limits.pending_bytes: less than two packets of limits.packet_bytes")
     tcp, tls = settings.listeners.tcp, settings.listeners.tls
     if tcp is None and tls is None:
         raise ConfigInvalid("listeners: name tcp, tls or both")

@@ -1,6 +1,7 @@
 """Who is connected, who subscribed to what, what is retained: routing without sockets."""
 
 import logging
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,6 +19,10 @@ log = logging.getLogger(__name__)
 
 MAX_QOS = 1
 REFUSED = 0x80
+"""SUBACK return code, MQTT 3.1.1 section 3.9.3."""
+
+# Fixed header, length of the topic and packet identifier, MQTT 3.1.1 section 3.3.
+PUBLISH_OVERHEAD_BYTES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,7 @@ class Member:
 
 
 class Hub:
-    """Routes between members.
-
-    All but ``send_retained`` runs to its end without waiting, so no client sees a half-done change.
-    """
+    """Routes between members. Everything here runs to its end without waiting, so no client sees a half-done change."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -121,21 +123,23 @@ class Hub:
             member.subscriptions.discard(topic_filter)
             self._index.discard(topic_filter, member)
 
-    async def send_retained(self, member: Member, topic_filter: str, granted: int) -> None:
-        """Send what is retained under the member's own filter, as fast as this member alone takes it."""
-        for topic in self.retained.topics_matching(topic_filter):
+    def offer_retained(self, member: Member, topics: deque[str], granted: int) -> None:
+        """Send what is retained on ``topics`` while it fits; what remains in ``topics`` is for later.
+
+        Each is looked up when its turn comes, so what was replaced meanwhile never arrives after its successor.
+        """
+        while topics and member.state == "live":
+            topic = topics[0]
             kept = self.retained.get(topic)
-            if kept is not None:
-                await member.outbox.room(len(kept.payload))
-                # Looked up again after the wait: what was replaced meanwhile must not arrive after its successor.
-                kept = self.retained.get(topic)
-            if kept is None or not member.rights.may_receive(topic):
-                continue
-            if min(kept.qos, granted) == 0:
-                packet = encode_publish(topic, kept.payload, qos=0, packet_id=None, retain=True)
-                member.outbox.offer_qos0(packet)
-            else:
-                self._offer_qos1(member, topic, kept.payload, True)
+            if kept is not None and member.rights.may_receive(topic):
+                qos = min(kept.qos, granted)
+                if not member.outbox.fits(len(kept.payload) + len(topic) * 3 + PUBLISH_OVERHEAD_BYTES, qos):
+                    return
+                if qos == 0:
+                    member.outbox.offer_qos0(encode_publish(topic, kept.payload, qos=0, packet_id=None, retain=True))
+                else:
+                    self._offer_qos1(member, topic, kept.payload, True)
+            topics.popleft()
 
     def apply(self, users: Users) -> Iterator[Member]:
         """Judge everyone again by a new access file; yields those whose connection must end."""

@@ -17,7 +17,7 @@ from broker.packets import encode_publish
 TRANSPORT_HIGH_BYTES = 128 * 1024
 TRANSPORT_LOW_BYTES = 32 * 1024
 # What a client may have waiting even when all others together fill the broker's memory for this.
-FAIR_SHARE_BYTES = 256 * 1024
+FAIR_SHARE_BYTES = 512 * 1024
 # Answers to a client that does not read them: beyond this its own packets are no longer read.
 MAX_REPLY_BYTES = 64 * 1024
 
@@ -62,7 +62,7 @@ class Outbox:
         """Send or queue an encoded QoS 0 PUBLISH; drop it for this client if there is no room."""
         if not self._queue and self._transport.get_write_buffer_size() < TRANSPORT_HIGH_BYTES:
             self._write(packet)
-        elif self.has_room(len(packet)):
+        elif self._has_room(len(packet)):
             self._enqueue(packet, Kind.QOS0)
         else:
             self.dropped += 1
@@ -72,7 +72,7 @@ class Outbox:
         if len(self._unacknowledged) >= self._limits.qos1_unacknowledged:
             raise PacketRefused("too many QoS 1 messages not acknowledged")
         packet = encode_publish(topic, payload, qos=1, packet_id=self._take_id(), retain=retain)
-        if self._waiting_bytes[Kind.QOS1] + len(packet) > self._limits.qos1_pending_bytes:
+        if not self._qos1_fits(len(packet)):
             raise PacketRefused("too many QoS 1 messages not read")
         self._send(packet, Kind.QOS1)
 
@@ -83,22 +83,33 @@ class Outbox:
     def acknowledge(self, packet_id: int) -> None:
         """A PUBACK came; one for an unknown packet is ignored."""
         self._unacknowledged.discard(packet_id)
+        self._progress.set()
 
-    def has_room(self, size_bytes: int) -> bool:
-        """Whether so many bytes of QoS 0 would be queued rather than dropped."""
+    def fits(self, size_bytes: int, qos: int) -> bool:
+        """Whether a PUBLISH of this size would be neither dropped nor the client's end."""
+        if qos == 0:
+            return not self._queue or self._has_room(size_bytes)
+        return len(self._unacknowledged) < self._limits.qos1_unacknowledged and self._qos1_fits(size_bytes)
+
+    def _qos1_fits(self, size_bytes: int) -> bool:
+        # One packet always fits, whatever the bound: it could never be sent otherwise.
+        waiting = self._waiting_bytes[Kind.QOS1]
+        return not waiting or waiting + size_bytes <= self._limits.qos1_pending_bytes
+
+    def _has_room(self, size_bytes: int) -> bool:
         waiting = self._waiting_bytes[Kind.QOS0] + self._transport.get_write_buffer_size() + size_bytes
         fits_all = self._budget.used_bytes + size_bytes <= self._budget.limit_bytes
         return waiting <= self._limits.pending_bytes and (fits_all or waiting <= FAIR_SHARE_BYTES)
 
-    async def room(self, size_bytes: int) -> None:
-        """Wait until so many bytes fit: for the client's own retained messages, which must not drop each other."""
-        while self._queue and not self.has_room(size_bytes):
-            await self._wait_for_progress()
+    async def progress(self) -> None:
+        """Wait until the client took or acknowledged something more."""
+        self._progress.clear()
+        await self._progress.wait()
 
     async def replies_read(self) -> None:
         """Wait until the client took what it was answered."""
         while self._waiting_bytes[Kind.REPLY] > MAX_REPLY_BYTES:
-            await self._wait_for_progress()
+            await self.progress()
 
     async def pump(self) -> None:
         """Move what waits to the transport as the client takes it; runs as long as the connection."""
@@ -148,10 +159,6 @@ class Outbox:
         self._waiting_bytes[kind] += len(packet)
         self._budget.used_bytes += len(packet)
         self._work.set()
-
-    async def _wait_for_progress(self) -> None:
-        self._progress.clear()
-        await self._progress.wait()
 
     def _take_id(self) -> int:
         # Identifiers in use are skipped [MQTT-2.3.1-2]; the bound on them is far below 65,535.

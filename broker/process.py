@@ -37,10 +37,10 @@ def allow_descriptors(connections: int) -> None:
         )
 
 
-async def asked_to_stop() -> None:
-    """Wait for SIGTERM or SIGINT."""
+def stop_request() -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets; in force at once, so whoever reads the ready line may send one."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    return stop

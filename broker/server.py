@@ -16,13 +16,14 @@ from amqtt.contexts import BrokerConfig, ListenerConfig
 
 from broker.access import AccessFile, Users
 from broker.client import Client
-from broker.config import Settings, TlsListener
+from broker.config import Settings
 from broker.connect import Admitted, Refusal, judge
-from broker.errors import ConfigInvalid, PacketRefused
+from broker.errors import PacketRefused
 from broker.hub import Hub, Member
 from broker.listener import Admission, Listener, Ticket
 from broker.outbox import Budget, Outbox
 from broker.packets import ConnectPacket, encode_connack, read_packet
+from broker.tls import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
         self._admission = Admission(settings.limits)
         self._budget = Budget(settings.limits.pending_total_bytes)
         self._clients: dict[Member, tuple[Client, asyncio.Task[None]]] = {}
-        self._tls_context: ssl.SSLContext | None = None
+        self._certificate: Certificate | None = None
         self.addresses: dict[str, tuple[str, int]] = {}
 
     async def start(self) -> None:
@@ -60,8 +61,8 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
         if tcp is not None:
             self._listen("tcp", tcp.host, tcp.port, None)
         if tls is not None:
-            self._tls_context = _tls_context(tls)
-            self._listen("tls", tls.host, tls.port, self._tls_context)
+            self._certificate = Certificate(tls)
+            self._listen("tls", tls.host, tls.port, self._certificate.context)
 
     def _listen(self, name: str, host: str, port: int, context: ssl.SSLContext | None) -> None:
         listener = Listener(host, port, context, self._admission, self._settings.limits, self._serve)
@@ -136,6 +137,8 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
             try:
                 if self._access.changed():
                     await self._follow_access()
+                if self._certificate is not None:
+                    self._certificate.follow()
                 self._end_overdue()
             except Exception:
                 # The watch must outlive any single fault: without it nothing is revoked any more.
@@ -170,17 +173,6 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
 
     def _is_stopping(self) -> bool:
         return bool(self.transitions.state != "started")
-
-
-def _tls_context(listener: TlsListener) -> ssl.SSLContext:
-    # amqtt hard-codes CERT_OPTIONAL, at which browsers abort; devices authenticate by password here.
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(listener.certificate, listener.key)
-    except (OSError, ssl.SSLError):
-        raise ConfigInvalid("listeners.tls: certificate and key cannot be used together") from None
-    return context
 
 
 async def _close_with(writer: asyncio.StreamWriter, code: int | None) -> None:

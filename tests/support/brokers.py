@@ -199,6 +199,10 @@ class EmbeddedBroker(RunningBroker):
         """Start, or start again on the same port, with the logins as they are."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_access(self.access, self.logins, self.site)
+        self.start_with_access_as_it_is()
+
+    def start_with_access_as_it_is(self) -> None:
+        """Start without writing the access file."""
         listeners: dict[str, Any] = {"tcp": {"host": self.host, "port": self.port}}
         if self.certificate is not None:
             files = {"certificate": str(self.certificate), "key": str(self.key)}
