@@ -73,6 +73,29 @@ __all__ = [
 
 _BATCH = 500  # SQLite allows 999 variables in a statement on old builds
 
+# Built once: for each of hundreds of instances a second, building them costs more than running them.
+_INSTANCE = sa.select(
+    t.instances.c.id, t.instances.c.study_id, t.instances.c.digest, t.instances.c.data_digest, t.instances.c.state
+).where(t.instances.c.SOPInstanceUID == sa.bindparam("uid"))
+_STUDY = sa.select(t.studies.c.id, t.studies.c.PatientID, t.studies.c.IssuerOfPatientID).where(
+    t.studies.c.StudyInstanceUID == sa.bindparam("uid")
+)
+_SERIES = sa.select(t.series.c.id).where(
+    t.series.c.study_id == sa.bindparam("study"), t.series.c.SeriesInstanceUID == sa.bindparam("uid")
+)
+_TOUCH = (
+    sa.update(t.studies)
+    .where(t.studies.c.id == sa.bindparam("study"))
+    .values(
+        settled=sa.false(),
+        last_arrival_at=sa.bindparam("at"),
+        NumberOfStudyRelatedInstances=t.studies.c.NumberOfStudyRelatedInstances + sa.bindparam("more"),
+        revision=sa.bindparam("next_revision"),
+    )
+)
+_RESTORE = sa.update(t.instances).where(t.instances.c.id == sa.bindparam("instance"))
+_ADD_INSTANCE, _ADD_SERIES, _ADD_STUDY = sa.insert(t.instances), sa.insert(t.series), sa.insert(t.studies)
+
 
 def add_arrival(connection: Connection, arrival: Arrival, at: float) -> StoreOutcome:
     """Enter one instance whose file is safe, in the caller's writing transaction.
@@ -85,46 +108,30 @@ def add_arrival(connection: Connection, arrival: Arrival, at: float) -> StoreOut
     Returns:
         NEW, SAME, TWIN or CONFLICT; of these NEW alone changes the study.
     """
-    known = connection.execute(
-        sa.select(
-            t.instances.c.id,
-            t.instances.c.study_id,
-            t.instances.c.digest,
-            t.instances.c.data_digest,
-            t.instances.c.state,
-        )
-        .where(t.instances.c.SOPInstanceUID == arrival.SOPInstanceUID)
-        .limit(1)
-    ).first()
+    known = connection.execute(_INSTANCE, {"uid": arrival.SOPInstanceUID}).first()
     if known is not None:
         if not _same_data(known.digest, known.data_digest, arrival):
             return _keep_apart(connection, arrival, ConflictKind.BYTES, at)
         if known.state == InstanceState.EVICTED:
-            return _restore(connection, known.id, known.study_id, arrival, at)
+            connection.execute(_RESTORE, {"instance": known.id, **_stored(arrival, at)})
+            _touch(connection, known.study_id, at, more=0)
+            return StoreOutcome.NEW
         return StoreOutcome.SAME if known.digest == arrival.digest else StoreOutcome.TWIN
     study_id = _study_for(connection, arrival, at)
     if study_id is None:
         return _keep_apart(connection, arrival, ConflictKind.PATIENT, at)
-    series_id = _series_for(connection, study_id, arrival)
     connection.execute(
-        sa.insert(t.instances).values(
-            study_id=study_id,
-            series_id=series_id,
-            SOPInstanceUID=arrival.SOPInstanceUID,
-            SOPClassUID=arrival.SOPClassUID,
-            TransferSyntaxUID=arrival.TransferSyntaxUID,
-            InstanceNumber=arrival.InstanceNumber,
-            NumberOfFrames=arrival.NumberOfFrames,
-            has_pixels=arrival.has_pixels,
-            digest=arrival.digest,
-            data_digest=arrival.data_digest,
-            size_bytes=arrival.size_bytes,
-            path=arrival.path,
-            source=arrival.source,
-            state=InstanceState.RECEIVED.value,
-            reason="",
-            arrived_at=at,
-        )
+        _ADD_INSTANCE,
+        {
+            "study_id": study_id,
+            "series_id": _series_for(connection, study_id, arrival),
+            "SOPInstanceUID": arrival.SOPInstanceUID,
+            "SOPClassUID": arrival.SOPClassUID,
+            "InstanceNumber": arrival.InstanceNumber,
+            "NumberOfFrames": arrival.NumberOfFrames,
+            "has_pixels": arrival.has_pixels,
+            **_stored(arrival, at),
+        },
     )
     return StoreOutcome.NEW
 
@@ -133,6 +140,21 @@ def _same_data(digest: str, data_digest: str, arrival: Arrival) -> bool:
     if digest == arrival.digest:
         return True
     return bool(data_digest) and data_digest == arrival.data_digest
+
+
+def _stored(arrival: Arrival, at: float) -> dict[str, object]:
+    """What an instance's row says of its file; an evicted instance comes back with another one, perhaps."""
+    return {
+        "TransferSyntaxUID": arrival.TransferSyntaxUID,
+        "digest": arrival.digest,
+        "data_digest": arrival.data_digest,
+        "size_bytes": arrival.size_bytes,
+        "path": arrival.path,
+        "source": arrival.source,
+        "state": InstanceState.RECEIVED.value,
+        "reason": "",
+        "arrived_at": at,
+    }
 
 
 def _keep_apart(connection: Connection, arrival: Arrival, kind: ConflictKind, at: float) -> StoreOutcome:
@@ -157,82 +179,49 @@ def _keep_apart(connection: Connection, arrival: Arrival, kind: ConflictKind, at
     return StoreOutcome.CONFLICT
 
 
-def _restore(connection: Connection, instance_id: int, study_id: int, arrival: Arrival, at: float) -> StoreOutcome:
-    """An evicted instance's bytes came back, perhaps in another wrapping."""
-    connection.execute(
-        sa.update(t.instances)
-        .where(t.instances.c.id == instance_id)
-        .values(
-            state=InstanceState.RECEIVED.value,
-            reason="",
-            digest=arrival.digest,
-            size_bytes=arrival.size_bytes,
-            path=arrival.path,
-            source=arrival.source,
-            arrived_at=at,
-        )
-    )
-    _touch(connection, study_id, at, more=0)
-    return StoreOutcome.NEW
-
-
 def _study_for(connection: Connection, arrival: Arrival, at: float) -> int | None:
     """The study's id, made if need be; None when the study is another patient's."""
-    found = connection.execute(
-        sa.select(t.studies.c.id, t.studies.c.PatientID, t.studies.c.IssuerOfPatientID).where(
-            t.studies.c.StudyInstanceUID == arrival.StudyInstanceUID
-        )
-    ).first()
+    found = connection.execute(_STUDY, {"uid": arrival.StudyInstanceUID}).first()
     if found is not None:
         if (found.PatientID, found.IssuerOfPatientID) != (arrival.PatientID, arrival.IssuerOfPatientID):
             return None
         _touch(connection, found.id, at, more=1)
         return int(found.id)
     inserted = connection.execute(
-        sa.insert(t.studies).values(
-            StudyInstanceUID=arrival.StudyInstanceUID,
-            PatientID=arrival.PatientID,
-            IssuerOfPatientID=arrival.IssuerOfPatientID,
-            PatientName=arrival.PatientName,
-            attributes=arrival.study_attributes,
-            settled=False,
-            first_arrival_at=at,
-            last_arrival_at=at,
-            NumberOfStudyRelatedInstances=1,
-            revision=next_revision(connection),
-        )
+        _ADD_STUDY,
+        {
+            "StudyInstanceUID": arrival.StudyInstanceUID,
+            "PatientID": arrival.PatientID,
+            "IssuerOfPatientID": arrival.IssuerOfPatientID,
+            "PatientName": arrival.PatientName,
+            "attributes": arrival.study_attributes,
+            "settled": False,
+            "first_arrival_at": at,
+            "last_arrival_at": at,
+            "NumberOfStudyRelatedInstances": 1,
+            "revision": next_revision(connection),
+        },
     )
     return _new_id(inserted)
 
 
 def _touch(connection: Connection, study_id: int, at: float, more: int) -> None:
-    connection.execute(
-        sa.update(t.studies)
-        .where(t.studies.c.id == study_id)
-        .values(
-            settled=False,
-            last_arrival_at=at,
-            NumberOfStudyRelatedInstances=t.studies.c.NumberOfStudyRelatedInstances + more,
-            revision=next_revision(connection),
-        )
-    )
+    changes = {"study": study_id, "at": at, "more": more, "next_revision": next_revision(connection)}
+    connection.execute(_TOUCH, changes)
 
 
 def _series_for(connection: Connection, study_id: int, arrival: Arrival) -> int:
-    found = connection.execute(
-        sa.select(t.series.c.id).where(
-            t.series.c.study_id == study_id, t.series.c.SeriesInstanceUID == arrival.SeriesInstanceUID
-        )
-    ).first()
+    found = connection.execute(_SERIES, {"study": study_id, "uid": arrival.SeriesInstanceUID}).first()
     if found is not None:
         return int(found.id)
     inserted = connection.execute(
-        sa.insert(t.series).values(
-            study_id=study_id,
-            SeriesInstanceUID=arrival.SeriesInstanceUID,
-            Modality=arrival.Modality,
-            attributes=arrival.series_attributes,
-        )
+        _ADD_SERIES,
+        {
+            "study_id": study_id,
+            "SeriesInstanceUID": arrival.SeriesInstanceUID,
+            "Modality": arrival.Modality,
+            "attributes": arrival.series_attributes,
+        },
     )
     return _new_id(inserted)
 

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -105,12 +104,10 @@ def next_revision(connection: Connection) -> int:
     The counter's row is locked until the commit, so revisions become visible in ascending order: who has seen
     revision n never finds a smaller one later.
     """
-    updated = connection.execute(
-        sa.update(counters).where(counters.c.name == "revision").values(value=counters.c.value + 1)
-    )
-    if updated.rowcount == 0:
+    found = connection.execute(_NEXT_REVISION).scalar_one_or_none()
+    if found is None:
         connection.execute(sa.insert(counters).values(name="revision", value=1))
-    found: Any = connection.execute(sa.select(counters.c.value).where(counters.c.name == "revision")).scalar_one()
+        return 1
     return int(found)
 
 
@@ -119,4 +116,11 @@ counters = sa.Table(
     metadata,
     sa.Column("name", sa.String(32), primary_key=True),
     sa.Column("value", sa.BigInteger, nullable=False),
+)
+
+_NEXT_REVISION = (
+    sa.update(counters)
+    .where(counters.c.name == "revision")
+    .values(value=counters.c.value + 1)
+    .returning(counters.c.value)
 )
