@@ -30,6 +30,8 @@ class Job(msgspec.Struct, tag="job", forbid_unknown_fields=True):
     max_side: int
     quality: int
     thumbnail_side: int
+    presentation_state: str | None = None
+    pet: Literal["grey", "hot-iron"] = "grey"
 
 
 class Element(msgspec.Struct, forbid_unknown_fields=True):

@@ -35,6 +35,10 @@ class RenderJob:
     quality: int = 90
     thumbnail_side: int = 0
     """Longest side of one more small picture, of the job's middle frame; 0: none."""
+    presentation_state: Path | None = None
+    """A grayscale softcopy presentation state; applied where it names this instance."""
+    pet: Literal["grey", "hot-iron"] = "grey"
+    """PET as the file says, or SUV 0 to 10 in hot iron; other modalities do not care."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +121,14 @@ class RenderPool:
                 worker = await self._spawn() if worker is None else await self._replace(worker)
             await worker.send(
                 protocol.Job(
-                    str(job.path.absolute()),
-                    job.first_frame,
-                    job.frame_count,
-                    job.max_side,
-                    job.quality,
-                    job.thumbnail_side,
+                    path=str(job.path.absolute()),
+                    first_frame=job.first_frame,
+                    frame_count=job.frame_count,
+                    max_side=job.max_side,
+                    quality=job.quality,
+                    thumbnail_side=job.thumbnail_side,
+                    presentation_state=str(job.presentation_state.absolute()) if job.presentation_state else None,
+                    pet=job.pet,
                 )
             )
             while True:

@@ -367,6 +367,22 @@ def test_float_pixels_render(make: Make) -> None:
     assert (np.diff(picture.ravel().astype(int)) >= 0).all()
 
 
+def test_supplemental_palettes_colour_what_they_map(make: Make) -> None:
+    palette: dict[str, Any] = {"PixelPresentation": "MIXED", "WindowCenter": 50, "WindowWidth": 100}
+    for colour, entries in (("Red", [0xFF00, 0]), ("Green", [0, 0xFF00]), ("Blue", [0, 0])):
+        palette[f"{colour}PaletteColorLookupTableDescriptor"] = [2, 1000, 16]
+        palette[f"{colour}PaletteColorLookupTableData"] = np.array(entries, "<u2").tobytes()
+    picture = render_frame(make(np.array([[0, 100, 1000, 1001]], np.uint16), **palette), 0)
+    assert picture.tolist() == [[[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0]]]
+
+
+def test_the_increment_of_a_frame_time_vector_is_told_frame_by_frame(make: Make) -> None:
+    path = make(np.zeros((3, 2, 2), np.uint8), FrameTimeVector=[0, 40, 33.3])
+    with Renderer(path, RenderLimits()) as renderer:
+        told = [frame_attributes(renderer.view(i), None)["00181063"]["Value"] for i in range(3)]
+    assert told == [[0.0], [40.0], [33.3]]
+
+
 def test_enhanced_ct_with_shared_groups() -> None:
     found = get_testdata_file("eCT_Supplemental.dcm", download=False)
     assert isinstance(found, str)

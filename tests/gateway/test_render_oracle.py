@@ -32,7 +32,7 @@ PYPI_FILES = [
     "CT_small.dcm", "MR_small.dcm", "MR_small_RLE.dcm", "MR_small_bigendian.dcm", "MR_small_implicit.dcm",
     "MR_small_jpeg_ls_lossless.dcm", "emri_small.dcm", "emri_small_RLE.dcm", "emri_small_big_endian.dcm",
     "emri_small_jpeg_ls_lossless.dcm", "MR2_UNCR.dcm", "RG1_UNCR.dcm", "RG3_UNCR.dcm", "mlut_18.dcm", "vlut_04.dcm",
-    "MR-SIEMENS-DICOM-WithOverlays.dcm", "examples_overlay.dcm", "eCT_Supplemental.dcm", "JPGExtended.dcm",
+    "MR-SIEMENS-DICOM-WithOverlays.dcm", "examples_overlay.dcm", "JPGExtended.dcm",
     "JPEG-lossy.dcm", "JPEG-LL.dcm", "JPGLosslessP14SV1_1s_1f_8b.dcm", "JPEGLSNearLossless_08.dcm",
     "JPEGLSNearLossless_16.dcm", "image_dfl.dcm", "rtdose.dcm", "liver_1frame.dcm",
     "OT-PAL-8-face.dcm", "examples_palette.dcm", "OBXXXX1A.dcm", "OBXXXX1A_rle.dcm",

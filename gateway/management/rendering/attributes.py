@@ -18,7 +18,7 @@ _FRAME_KEYWORDS: Final = (
     "SpacingBetweenSlices", "InStackPositionNumber", "TemporalPositionIndex", "DimensionIndexValues",
     "WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction",
     "RescaleSlope", "RescaleIntercept", "RescaleType", "Units", "PhotometricInterpretation",
-    "FrameTime", "FrameTimeVector", "CineRate", "RecommendedDisplayFrameRate", "PreferredPlaybackSequencing",
+    "FrameTime", "CineRate", "RecommendedDisplayFrameRate", "PreferredPlaybackSequencing",
     "StartTrim", "StopTrim", "RepresentativeFrameNumber",
     "LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod",
     "BurnedInAnnotation", "RecognizableVisualFeatures",
@@ -26,7 +26,8 @@ _FRAME_KEYWORDS: Final = (
     "PresentationIntentType", "PresentationLUTShape",
 )  # fmt: skip
 """A closed list, all with coded or numeric values: no free text in which a name could stand."""
-_MAX_VALUES: Final = 4096
+_ORIENTATION: Final = ("ImageOrientationPatient", "ImagePositionPatient", "PatientOrientation")
+_MAX_VALUES: Final = 64
 _MAX_TEXT: Final = 64
 _INTEGER: Final = frozenset({"IS", "US", "UL", "SS", "SL"})
 _REAL: Final = frozenset({"DS", "FD", "FL"})
@@ -34,8 +35,14 @@ _REAL: Final = frozenset({"DS", "FD", "FL"})
 Json = dict[str, dict[str, Any]]
 
 
-def frame_attributes(view: FrameView, shown: Window | None) -> Json:
-    """The attributes of one frame; ``shown`` is the window that was rendered when the file itself names none."""
+def frame_attributes(
+    view: FrameView, shown: Window | None, *, suv_factor: float | None = None, turned: bool = False
+) -> Json:
+    """The attributes of one frame.
+
+    ``shown`` is the window that was rendered, told where the file itself names none. With ``suv_factor`` the real
+    world value of a stored value is its SUVbw. A picture that was ``turned`` has no orientation that the file knows.
+    """
     found: Json = {}
     for keyword in _FRAME_KEYWORDS:
         level = view.find(keyword)
@@ -48,6 +55,16 @@ def frame_attributes(view: FrameView, shown: Window | None) -> Json:
         found[_tag("WindowCenter")] = {"vr": "DS", "Value": [shown.center]}
         found[_tag("WindowWidth")] = {"vr": "DS", "Value": [shown.width]}
         found[_tag("VOILUTFunction")] = {"vr": "CS", "Value": [shown.function]}
+    if suv_factor is not None:
+        slope, intercept = view.numbers("RescaleSlope") or [1.0], view.numbers("RescaleIntercept") or [0.0]
+        found[_tag("RealWorldValueSlope")] = {"vr": "FD", "Value": [slope[0] * suv_factor]}
+        found[_tag("RealWorldValueIntercept")] = {"vr": "FD", "Value": [intercept[0] * suv_factor]}
+        found[_tag("LUTLabel")] = {"vr": "SH", "Value": ["SUVBW"]}
+    if times := view.numbers("FrameTimeVector"):
+        # the vector in each of its frames would be its square: each frame is told its own increment
+        found[_tag("FrameTime")] = {"vr": "DS", "Value": [times[min(view.frame, len(times) - 1)]]}
+    for keyword in _ORIENTATION if turned else ():
+        found.pop(_tag(keyword), None)
     return found
 
 
@@ -56,11 +73,13 @@ def _tag(keyword: str) -> str:
 
 
 def _values(value: Any, vr: str) -> list[int | float | str]:
-    """JSON values of a fitting type; empty when one of them is none."""
-    several = value if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
+    """JSON values of a fitting type; empty when one of them is none, or there are more than a viewer needs."""
+    several = list(value) if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
+    if len(several) > _MAX_VALUES:
+        return []
     values: list[int | float | str] = []
     try:
-        for each in list(several)[:_MAX_VALUES]:
+        for each in several:
             if vr in _INTEGER:
                 values.append(int(each))
             elif vr in _REAL:

@@ -62,6 +62,11 @@ class Modality:
     intercept: float = 0.0
     table: LookupTable | None = None
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal transformations."""
+        return self.slope, self.intercept, self.table.key if self.table else None
+
     def __call__(self, values: NDArray[Any]) -> NDArray[np.float64]:
         if self.table is not None:
             return self.table(values).astype(np.float64)

@@ -29,6 +29,7 @@ class FrameView:
     """What holds for frame ``index``: the per-frame group first, then the shared one, then the data set itself."""
 
     def __init__(self, header: Dataset, index: int) -> None:
+        self.frame = index
         self._levels = [item for group in _groups(header, index) for item in _macros(group)]
         self._levels.append(header)
 

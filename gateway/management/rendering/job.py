@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.management import worker_protocol as protocol
+from gateway.management.rendering import pet, presentation
 from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.attributes import frame_attributes
 from gateway.management.rendering.encode import Encoded, encode, pixel_aspect, scaled
@@ -27,7 +28,8 @@ def pictures(
     ``allow_frame`` is called before each frame is touched. Raises ``Refusal`` and whatever a damaged file provokes.
     """
     allow_frame()
-    with Renderer(Path(job.path), limits) as renderer:
+    state = presentation.read(Path(job.presentation_state)) if job.presentation_state else None
+    with Renderer(Path(job.path), limits, presentation=state, hot_iron=job.pet == "hot-iron") as renderer:
         first, total = job.first_frame, renderer.source.number_of_frames
         count = total - first if job.frame_count is None else job.frame_count
         if first < 0 or count < 1 or first + count > total:
@@ -44,7 +46,12 @@ def _picture(
     renderer: Renderer, picture: Picture, frame: int, kind: str, max_side: int, quality: int
 ) -> tuple[protocol.Frame, bytes]:
     view = renderer.view(frame)
-    encoded = encode(scaled(picture, pixel_aspect(view), max_side), quality)
+    state, aspect = renderer.presentation, pixel_aspect(view)
+    aspect = 1 / aspect if state is not None and state.swaps_axes else aspect
+    encoded = encode(scaled(picture, aspect, max_side), quality)
+    attributes = frame_attributes(
+        view, renderer.shown, suv_factor=pet.suv_factor(view), turned=state is not None and state.turns
+    )
     lossy, ratio_x100 = _chain(renderer, encoded)
     head = protocol.Frame(
         frame=frame,
@@ -54,10 +61,7 @@ def _picture(
         columns=encoded.columns,
         lossy=lossy,
         ratio_x100=ratio_x100,
-        attributes={
-            tag: protocol.Element(element["vr"], element["Value"])
-            for tag, element in frame_attributes(view, renderer.shown).items()
-        },
+        attributes={tag: protocol.Element(element["vr"], element["Value"]) for tag, element in attributes.items()},
     )
     return head, encoded.data
 
@@ -71,7 +75,9 @@ def _chain(renderer: Renderer, encoded: Encoded) -> tuple[bool, int]:
     source, view = renderer.source, renderer.view(0)
     if encoded.lossy:
         return True, max(100, source.frame_bytes * 100 // max(1, len(encoded.data)))
-    if view.text("LossyImageCompression") != "01" and source.transfer_syntax not in ts.LOSSY:
+    stated = view.text("LossyImageCompression")
+    suspect = source.transfer_syntax in ts.LOSSY or (source.transfer_syntax in ts.MAYBE_LOSSY and stated != "00")
+    if stated != "01" and not suspect:
         return False, 100
     ratio = 1.0
     for stage in view.numbers("LossyImageCompressionRatio"):

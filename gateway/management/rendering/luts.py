@@ -30,6 +30,11 @@ class LookupTable:
         """The theoretical largest output. Entries that exceed the stated depth are believed, the depth is not."""
         return int(max((1 << self.bits) - 1, self.entries.max()))
 
+    @property
+    def key(self) -> tuple[int, int, bytes]:
+        """Equal for equal tables."""
+        return self.first, self.bits, self.entries.tobytes()
+
     def __call__(self, values: NDArray[Any]) -> NDArray[np.uint16]:
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1)
         looked_up: NDArray[np.uint16] = self.entries[index.astype(np.intp)]

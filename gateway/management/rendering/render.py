@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 
-from gateway.management.rendering import colour, grey, overlays
+from gateway.management.rendering import colour, grey, overlays, pet
 from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.groups import FrameView
 from gateway.management.rendering.limits import RenderLimits
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from gateway.management.rendering.presentation import Presentation
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 _CELLS_KEPT: Final = ts.NATIVE | {ts.RLE_LOSSLESS, ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS_SV1}
@@ -39,7 +41,10 @@ def render_frame(path: Path, frame: int, limits: RenderLimits | None = None) -> 
 class Renderer:
     """An opened file whose frames are rendered in order; its header is read once."""
 
-    def __init__(self, path: Path, limits: RenderLimits) -> None:
+    def __init__(
+        self, path: Path, limits: RenderLimits, *, presentation: Presentation | None = None, hot_iron: bool = False
+    ) -> None:
+        """``presentation`` is applied where it names this instance, ``hot_iron`` to PET alone."""
         self.source = FrameSource(path, limits)
         self.header = self.source.header
         options = self.source.options
@@ -51,7 +56,9 @@ class Renderer:
             integer=options["pixel_keyword"] == "PixelData",
         )
         self._palette: tuple[int, NDArray[np.uint8]] | None = None
-        self._fallback: dict[tuple[grey.Modality | int, ...], grey.Window] = {}
+        self.presentation = presentation if presentation and presentation.refers_to(self.header) else None
+        self._hot_iron = pet.hot_iron() if hot_iron and self.view(0).text("Modality") in pet.MODALITIES else None
+        self._fallback: dict[object, grey.Window] = {}
         self._transfer: tuple[object, Callable[[NDArray[Any]], Picture]] | None = None
         self.shown: grey.Window | None = None
         """The window of the frame rendered last, if it was one."""
@@ -75,7 +82,7 @@ class Renderer:
                 raise Refusal("decode", "the frame's shape contradicts the header")
             picture = self._picture(samples, photometric, frame)
             overlays.burn(picture, self.header, frame)
-            yield picture
+            yield self.presentation.turn(picture) if self.presentation else picture
 
     def _picture(self, samples: NDArray[Any], photometric: str, frame: int) -> Picture:
         if samples.ndim == 3:
@@ -92,6 +99,19 @@ class Renderer:
         picture = self._grey(values, frame)
         if self._embedded:
             overlays.burn_bits(picture, samples, self._embedded)
+        if self.view(frame).text("PixelPresentation") in ("COLOR", "MIXED"):
+            picture = self._supplement(picture, values)
+        return picture if self._hot_iron is None or picture.ndim == 3 else self._hot_iron[picture]
+
+    def _supplement(self, picture: Picture, values: NDArray[Any]) -> Picture:
+        """Colour for the stored values that a supplemental palette maps, grey for the others (C.8.16.2.1.1.1)."""
+        if "RedPaletteColorLookupTableDescriptor" not in self.header:
+            return picture
+        self._palette = self._palette or palette(self.header, little_endian=self._little_endian)
+        first, colours = self._palette
+        picture = np.repeat(picture[:, :, np.newaxis], 3, axis=2)
+        mapped = values >= first
+        picture[mapped] = apply_palette(values[mapped][np.newaxis], first, colours)[0]
         return picture
 
     def _plan_cells(self) -> None:
@@ -117,34 +137,47 @@ class Renderer:
         return samples
 
     def _grey(self, values: NDArray[Any], frame: int) -> Picture:
-        view = self.view(frame)
-        to_real = grey.modality(view, little_endian=self._little_endian)
-        voi: grey.Window | LookupTable | None = grey.voi_table(view, little_endian=self._little_endian)
-        if voi is None:
-            offered = grey.windows(view)
-            voi = offered[0] if offered else self._default_window(to_real, values)
+        to_real, voi, invert = self._steps(values, frame)
         self.shown = voi if isinstance(voi, grey.Window) else None
-        invert = grey.inverted(view, self.photometric)
-        key = (_table_key(to_real), voi if isinstance(voi, grey.Window) else voi.entries.tobytes(), invert)
+        key = (to_real.key, voi if isinstance(voi, grey.Window) else voi.key, invert)
         if self._transfer is None or self._transfer[0] != key:
             function = grey.transfer(to_real, voi, invert=invert)
             self._transfer = key, grey.Table(function, self._stored) if self._stored.tabled else _banded(function)
         return self._transfer[1](values)
+
+    def _steps(self, values: NDArray[Any], frame: int) -> tuple[grey.Modality, grey.Window | LookupTable, bool]:
+        """Modality and VOI transformation of one frame, and whether it is inverted."""
+        view, state = self.view(frame), self.presentation
+        if state is not None:
+            to_real = state.modality()
+            return to_real, state.voi(self.header, frame) or self._whole_range(to_real), state.inverse
+        to_real = grey.modality(view, little_endian=self._little_endian)
+        if self._hot_iron is not None and (factor := pet.suv_factor(view)):
+            low, high = (suv / factor for suv in pet.SUV_WINDOW)
+            return to_real, grey.Window((low + high) / 2, high - low, "LINEAR_EXACT"), False
+        voi: grey.Window | LookupTable | None = grey.voi_table(view, little_endian=self._little_endian)
+        if voi is None:
+            offered = grey.windows(view)
+            voi = offered[0] if offered else self._default_window(to_real, values)
+        return to_real, voi, grey.inverted(view, self.photometric)
+
+    def _whole_range(self, to_real: grey.Modality) -> grey.Window:
+        """All values that can be stored: what identity means for a VOI transformation."""
+        low, high = sorted(to_real(np.array(self._stored.span)).tolist())
+        return grey.Window((low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")
 
     def _default_window(self, to_real: grey.Modality, values: NDArray[Any]) -> grey.Window:
         """No window in the file: all of eight bits, else the percentiles of a few frames of the instance.
 
         The same for every frame and job of the instance, or a cine would flicker.
         """
-        key = (_table_key(to_real),)
-        if key not in self._fallback:
-            if self._stored.integer and self._stored.bits <= 8:
-                low, high = map(float, self._stored.span)
-            else:
-                low, high = grey.spread(self._probes(values), self._padding())
-            low, high = sorted(to_real(np.array([low, high])).tolist())
-            self._fallback[key] = grey.Window((low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")
-        return self._fallback[key]
+        if self._stored.integer and self._stored.bits <= 8:
+            return self._whole_range(to_real)
+        if to_real.key not in self._fallback:
+            ends = grey.spread(self._probes(values), self._padding())
+            low, high = sorted(to_real(np.array(ends)).tolist())
+            self._fallback[to_real.key] = grey.Window((low + high) / 2, max(high - low, 1e-6), "LINEAR_EXACT")
+        return self._fallback[to_real.key]
 
     def _probes(self, values: NDArray[Any]) -> list[NDArray[Any]]:
         count = self.source.number_of_frames
@@ -163,10 +196,6 @@ class Renderer:
             return None
         limit = view.numbers("PixelPaddingRangeLimit") or value
         return min(value[0], limit[0]), max(value[0], limit[0])
-
-
-def _table_key(to_real: grey.Modality) -> Any:
-    return (to_real.slope, to_real.intercept, to_real.table.entries.tobytes() if to_real.table else b"")
 
 
 def _banded(function: Callable[[NDArray[Any]], Picture]) -> Callable[[NDArray[Any]], Picture]:

@@ -42,7 +42,10 @@ JPEG_DCT: Final[frozenset[str]] = frozenset(
 )
 
 LOSSY: Final[frozenset[str]] = JPEG_DCT | {JPEG_LS_NEAR_LOSSLESS, JPEG_XL_JPEG_RECOMPRESSION}
-"""Always lossy. JPEG 2000, JPEG XL and HTJ2K under their general UIDs may be either: the header decides."""
+"""Always lossy."""
+
+MAYBE_LOSSY: Final[frozenset[str]] = frozenset({JPEG_2000, JPEG_XL, HTJ2K})
+"""Either; lossy unless the header denies it."""
 
 SUPPORTED_TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
     EXPLICIT_VR_LITTLE_ENDIAN,
