@@ -197,14 +197,13 @@ class RawSender:
 class IntakeProcess:
     """An intake process of its own, with its own index in ROOT/index.sqlite."""
 
-    def __init__(self, root: Path, port: int = 0, preexec: Callable[[], None] | None = None) -> None:
+    def __init__(self, root: Path, port: int = 0) -> None:
         self.process = subprocess.Popen(
             [sys.executable, __file__, str(root), str(port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=Path(__file__).parents[2],
-            preexec_fn=preexec,
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
