@@ -1,5 +1,278 @@
-"""Command line."""
+"""The command line ``mpacs-device``."""
+
+import asyncio
+import json
+import logging
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import click
+
+from device_client.errors import Busy, DeviceError
+from wire.messages import Layer
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+LAYERS = get_args(Layer)
+_START_S = 2.0
 
 
+def _default_state() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "mpacs-device"
+
+
+def _state_option(command: Command) -> Command:
+    """``--state`` after the subcommand as well as before it."""
+
+    def keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            context.find_root().obj = value
+
+    option = click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        expose_value=False,
+        callback=keep,
+        help="Folder of this device [default: $MPACS_STATE or ~/.local/state/mpacs-device].",
+    )
+    return option(command)
+
+
+def _folder() -> Path:
+    chosen = click.get_current_context().find_root().obj
+    return Path(chosen or os.environ.get("MPACS_STATE") or _default_state())
+
+
+class _Group(click.Group):
+    """Turns the device's errors into one line on standard error and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except DeviceError as error:
+            click.echo(f"mpacs-device: {error}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            click.echo(f"mpacs-device: {error.filename or 'the system'}: {error.strerror}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=_Group)
+@_state_option
 def main() -> None:
-    """Run the command line."""
+    """A device beside a gateway: receives studies, verifies and keeps them, shows and exports them.
+
+    Example: mpacs-device enrol 'https://gateway.example/#enrol=...' && mpacs-device run --once
+    """
+    logging.basicConfig(format="mpacs-device: %(message)s", level=logging.WARNING, stream=sys.stderr)
+
+
+@main.command()
+@click.argument("uri")
+@click.option("--name", default=platform.node() or "device", help="What operators call this device.")
+@click.option("--replace", is_flag=True, help="Forget an earlier enrolment and all that it received.")
+@click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait for the gateway.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@_state_option
+def enrol(uri: str, name: str, replace: bool, timeout_s: float, as_json: bool) -> None:
+    """Enrol this device with the one-time link URI.
+
+    Example: mpacs-device enrol 'https://gateway.example/#enrol=...' --name 'Ward 3'
+    """
+    from device_client.enrol import enrol as enrol_device
+
+    def tell(text: str) -> None:
+        click.echo(text, err=True)
+
+    identity = asyncio.run(enrol_device(_folder(), uri, name[:128] or "device", timeout_s, tell, replace))
+    kinds = [reader.kind for reader in identity.recipients]
+    if as_json:
+        click.echo(json.dumps({"device": identity.device, "site": identity.site, "recipients": kinds}))
+    else:
+        click.echo(f"enrolled as {identity.device} at {identity.site}, for {', '.join(kinds)}")
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Return when all that is announced is complete.")
+@click.option("--layer", "layers", multiple=True, type=click.Choice(LAYERS), help="Layer to receive; may be repeated.")
+@click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="With --once: seconds without progress.")
+@_state_option
+def run(once: bool, layers: tuple[str, ...], timeout_s: float) -> None:
+    """Receive until ended, or with --once until everything is here.
+
+    Example: mpacs-device run --once --layer display
+    """
+    from device_client.agent import DEFAULT_LAYERS, Options
+
+    order = {layer: position for position, layer in enumerate(LAYERS)}
+    chosen = tuple(sorted(set(layers), key=order.__getitem__)) or DEFAULT_LAYERS
+    asyncio.run(_run(_folder(), Options(chosen, once, timeout_s)))
+
+
+async def _run(folder: Path, options: Any) -> None:
+    from device_client.agent import Agent
+    from device_client.control import ControlServer
+    from device_client.events import Events
+    from device_client.progress import ReceiveBar
+    from device_client.service import Service
+
+    state = await _own(folder)
+    events = Events()
+    bar = ReceiveBar() if options.once and sys.stderr.isatty() else None
+    events.listen(bar.take if bar else _Lines().take)
+    try:
+        agent = Agent(state, options, events)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, agent.stopping.set)
+        server = ControlServer(folder, Service(agent).handle)
+        await server.start()
+        if bar:
+            bar.start()
+        try:
+            await agent.run()
+        finally:
+            if bar:
+                bar.stop()
+            await server.close()
+    finally:
+        state.close()
+
+
+async def _own(folder: Path) -> Any:
+    """The state folder; another command may have it for a moment."""
+    from device_client.store.state import State
+
+    deadline = time.monotonic() + _START_S
+    while True:
+        try:
+            return State(folder)
+        except Busy:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.05)
+
+
+class _Lines:
+    """One line for what matters; opaque references only, because it may go to a log."""
+
+    _PROBLEMS = ("refused", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def take(self, event: dict[str, Any]) -> None:
+        name = event["event"]
+        if name in ("connected", "announced", "complete", "gone"):
+            study = f" {event['study']}" if "study" in event else ""
+            growing = " (growing)" if event.get("settled") is False else ""
+            self._print(f"{name}{study}{growing}", err=False)
+        elif name in self._PROBLEMS:
+            facts = [str(event[key]) for key in ("reason", "recipient", "object", "code") if key in event]
+            self._print(": ".join([name, *facts]), err=True)
+
+    def _print(self, line: str, err: bool) -> None:
+        # Reconnecting for hours says the same again and again: once is enough.
+        if not err or line != self._last:
+            click.echo(line, err=err)
+            sys.stdout.flush()
+        self._last = line
+
+
+def _ask(message: dict[str, Any], told: Callable[[dict[str, Any]], None] = lambda _message: None) -> Any:
+    from device_client.service import request
+
+    return request(_folder(), message, told)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_state_option
+def studies(as_json: bool) -> None:
+    """List the studies that are here.
+
+    Example: mpacs-device studies --json
+    """
+    found = _ask({"op": "studies"})
+    if as_json:
+        _print_json(found)
+        return
+    from device_client.progress import studies_table
+
+    studies_table(found)
+
+
+@main.command()
+@click.argument("study")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all attributes and pictures.")
+@_state_option
+def show(study: str, as_json: bool) -> None:
+    """Show one study: STUDY is its StudyInstanceUID, its opaque reference, or how one of them begins.
+
+    Example: mpacs-device show 1.2.840 --json
+    """
+    found = _ask({"op": "show", "study": study})
+    if as_json:
+        _print_json(found)
+        return
+    from device_client.progress import study_tables
+
+    study_tables(found)
+
+
+@main.command()
+@click.argument("study")
+@click.option("--to", "to", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
+@click.option("--layer", default="display", show_default=True, type=click.Choice(LAYERS), help="Layer to write.")
+@click.option("--frame", type=click.IntRange(min=1), help="Only this frame of each instance; counts from 1.")
+@click.option("--partial", is_flag=True, help="Write what is here of a layer that is not complete.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
+@_state_option
+def export(study: str, to: Path, layer: str, frame: int | None, partial: bool, as_json: bool) -> None:
+    """Write pictures and attributes of STUDY as files.
+
+    Example: mpacs-device export 1.2.840 --to ./out --layer display
+    """
+    told: Callable[[dict[str, Any]], None] = lambda _message: None  # noqa: E731 - the quiet one of two
+    if sys.stderr.isatty():
+        from device_client.progress import ExportBar
+
+        bar = ExportBar()
+        told = lambda message: bar.take(*message["progress"])  # noqa: E731 - the drawing one of two
+    message = {"op": "export", "study": study, "to": str(to.absolute()), "layer": layer, "frame": frame}
+    written = _ask({**message, "partial": partial}, told)
+    if as_json:
+        _print_json(written)
+        return
+    click.echo(f"{written['pictures']} of layer {layer} written to {written['to']}")
+    if written["missing"]:
+        click.echo(f"{written['missing']} are not here yet", err=True)
+
+
+@main.command()
+@_state_option
+def watch() -> None:
+    """Print what happens in the running process, one JSON line an event.
+
+    Example: mpacs-device watch
+    """
+
+    def told(message: dict[str, Any]) -> None:
+        click.echo(json.dumps(message["event"], ensure_ascii=False))
+        sys.stdout.flush()
+
+    try:
+        _ask({"op": "watch"}, told)
+    except KeyboardInterrupt:
+        return

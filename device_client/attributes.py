@@ -1,0 +1,56 @@
+"""The few attributes that a device reads from the DICOM JSON model (PS3.18 annex F), as plain strings."""
+
+from typing import Any
+
+TAGS = {
+    "SpecificCharacterSet": "00080005",
+    "StudyDate": "00080020",
+    "StudyTime": "00080030",
+    "AccessionNumber": "00080050",
+    "Modality": "00080060",
+    "ModalitiesInStudy": "00080061",
+    "StudyDescription": "00081030",
+    "SeriesDescription": "0008103E",
+    "PatientName": "00100010",
+    "PatientID": "00100020",
+    "PatientBirthDate": "00100030",
+    "PatientSex": "00100040",
+    "BodyPartExamined": "00180015",
+    "StudyInstanceUID": "0020000D",
+    "SeriesInstanceUID": "0020000E",
+    "SeriesNumber": "00200011",
+    "InstanceNumber": "00200013",
+    "NumberOfFrames": "00280008",
+}
+"""Keyword to tag (PS3.6)."""
+
+GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
+DataSet = dict[str, Any]
+
+
+def values(data_set: DataSet, keyword: str) -> list[Any]:
+    """The values of an attribute; empty if it is missing, empty or not of the model's form."""
+    element = data_set.get(TAGS[keyword])
+    found = element.get("Value") if isinstance(element, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def text(data_set: DataSet, keyword: str) -> str:
+    """All values as one string, with DICOM's own separator; of a name its alphabetic group."""
+    return "\\".join(_plain(value, GROUPS[0]) for value in values(data_set, keyword))
+
+
+def name_groups(data_set: DataSet, keyword: str = "PatientName") -> dict[str, str]:
+    """A name's groups as ``{"PatientName": …, "PatientNameIdeographic": …}``; the first is always there."""
+    found = values(data_set, keyword)
+    name = found[0] if found else {}
+    groups = {f"{keyword}{group}": _plain(name, group) for group in GROUPS[1:]}
+    return {keyword: _plain(name, GROUPS[0]), **{key: group for key, group in groups.items() if group}}
+
+
+def _plain(value: Any, group: str) -> str:
+    if isinstance(value, dict):
+        value = value.get(group)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return "" if value is None or isinstance(value, dict | list) else str(value)

@@ -1,0 +1,176 @@
+"""What has to be done from time to time: sync, receipts, deletions, the lease."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
+
+from device_client.disk import DiskThread
+from device_client.errors import LeaseEnded
+from device_client.session import Session
+from device_client.store.catalogue import ReceiptKey, ReceiptRecord
+from device_client.store.state import State, Store
+from wire.messages import Known, Receipt, Sync, Synced
+from wire.names import decode_reference
+
+TICK_S = 1.0
+ANSWER_S = 10.0
+LEAST_PAUSE_S = 2.0
+MOST_PAUSE_S = 60.0
+SYNC_EVERY_S = 3600.0
+RECEIPTS_AT_ONCE = 16
+
+log = logging.getLogger("mpacs.device")
+
+
+@dataclass
+class _Sync:
+    """When to ask what is current: at once when wanted, but ever more rarely while it does not help."""
+
+    wanted: bool = True
+    asked_at: float | None = None
+    answered_at: float = float("-inf")
+    not_before: float = float("-inf")
+    pause_s: float = LEAST_PAUSE_S
+
+    def is_due(self, now: float, every_s: float) -> bool:
+        if self.asked_at is not None:
+            return now - self.asked_at > max(ANSWER_S, self.pause_s)
+        return now >= self.not_before and (self.wanted or now - self.answered_at > every_s)
+
+    def asked(self, now: float) -> None:
+        self.pause_s = min(self.pause_s * 2, MOST_PAUSE_S)
+        self.wanted, self.asked_at, self.not_before = False, now, now + self.pause_s
+
+    def answered(self, now: float) -> None:
+        self.asked_at, self.answered_at = None, now
+
+
+class Keeper:
+    """One for each connection with an open store."""
+
+    def __init__(
+        self, state: State, store: Store, disk: DiskThread, session: Session, sweep: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Everything is due: a new connection asks anew. ``sweep`` deletes what is gone."""
+        self.synced = False
+        self._state = state
+        self._store = store
+        self._disk = disk
+        self._session = session
+        self._sweep = sweep
+        self._sync = _Sync()
+        self._sent: dict[ReceiptKey, float] = {}
+        self._wake = asyncio.Event()
+
+    # ── what others say ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def needs_sync(self) -> None:
+        """Ask what is current, soon."""
+        self._sync.wanted = True
+        self._wake.set()
+
+    def start_over(self) -> None:
+        """The gateway is new: what it was asked is forgotten."""
+        self._sync = _Sync()
+        self._sent.clear()
+        self._wake.set()
+
+    def progressed(self) -> None:
+        """Something new came: asking helps, so it need not become rarer."""
+        self._sync.pause_s = LEAST_PAUSE_S
+
+    def wake(self) -> None:
+        """There is a receipt to send."""
+        self._wake.set()
+
+    async def take_synced(self, synced: Synced) -> None:
+        """The gateway has published what is current; the lease is renewed. Heads are dealt with by the mailroom."""
+        self._sync.answered(time.monotonic())
+        self.synced = True
+        store = self._store
+        if synced.lease != store.lease:
+            await self._disk.run(lambda: store.take_lease(synced.lease))
+
+    async def take_done(self, receipt: Receipt) -> None:
+        """A receipt was taken."""
+        for key, record in list(self._store.catalogue.receipts.items()):
+            if record.state == "queued" and _receipt(record) == receipt:
+                self._sent.pop(key, None)
+                done = msgspec.structs.replace(record, state="done")
+                await self._disk.run(partial(self._store.catalogue.put_receipts, [done]))
+
+    @property
+    def owes(self) -> bool:
+        """Whether there are receipts that the gateway has not taken."""
+        return any(record.state == "queued" for record in list(self._store.catalogue.receipts.values()))
+
+    # ── the round ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> None:
+        """Until cancelled, or LeaseEnded."""
+        while True:
+            self._wake.clear()
+            await self._round(time.monotonic())
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _round(self, now: float) -> None:
+        now_ms = self._state.clock.now_ms()
+        if self._store.lease.expires <= now_ms:
+            raise LeaseEnded
+        if self._state.clock.due():
+            await self._disk.run(self._state.clock.keep)
+        shelves = self._store.ledger.shelves.values()
+        if any(not shelf.revoked and (shelf.is_overdue(now_ms) or shelf.behind()) for shelf in shelves):
+            self._sync.wanted = True
+        if any(shelf.gone(now_ms) for shelf in shelves):
+            await self._sweep()
+        left_s = (self._store.lease.expires - now_ms) / 1000
+        if self._sync.is_due(now, min(SYNC_EVERY_S, left_s / 3)):
+            self._sync.asked(now)
+            await self._session.request(Sync(known=self._known()))
+        await self._send_receipts(now)
+
+    def _known(self) -> list[Known]:
+        known = []
+        for shelf in self._store.ledger.shelves.values():
+            # What is not as the head names it is left out, so that it comes again.
+            behind = set(shelf.behind())
+            studies = [
+                (held.announcement.study, held.announcement.sequence)
+                for held in shelf.studies.values()
+                if held.study not in behind
+            ]
+            reference = decode_reference(shelf.recipient)
+            head = shelf.sequence if shelf.head is not None else 0
+            known.append(Known(kind=shelf.kind, recipient=reference, head=head, studies=studies[:4096]))
+        return known
+
+    async def _send_receipts(self, now: float) -> None:
+        self._sent = {key: at for key, at in self._sent.items() if now - at < ANSWER_S}
+        for key, record in list(self._store.catalogue.receipts.items()):
+            if len(self._sent) >= RECEIPTS_AT_ONCE:
+                return
+            if record.state == "queued" and key not in self._sent:
+                self._sent[key] = now
+                await self._session.request(_receipt(record))
+
+
+def _receipt(record: ReceiptRecord) -> Receipt:
+    return Receipt(
+        kind=record.kind,
+        recipient=decode_reference(record.recipient),
+        study=decode_reference(record.study),
+        sequence=record.sequence,
+        layer=record.layer,
+        event=record.event,
+        at=record.at,
+    )

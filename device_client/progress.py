@@ -1,0 +1,121 @@
+"""What a person sees on the terminal: progress bars and tables. The only module that knows rich."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from device_client.events import Event
+
+
+class ReceiveBar:
+    """One bar over everything that is being received, on standard error."""
+
+    def __init__(self) -> None:
+        """Nothing is shown before the first segment."""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            console=Console(stderr=True),
+        )
+        self._task = self._progress.add_task("segments", total=None, visible=False)
+        self._objects: dict[str, tuple[int, int]] = {}
+
+    def start(self) -> None:
+        """Begin to draw."""
+        self._progress.start()
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        self._progress.stop()
+
+    def take(self, event: Event) -> None:
+        """An event of the agent."""
+        if event["event"] == "progress":
+            self._objects[event["object"]] = (event["received"], event["segments"])
+            received = sum(one for one, _ in self._objects.values())
+            total = sum(one for _, one in self._objects.values())
+            self._progress.update(self._task, completed=received, total=total, visible=True)
+
+
+class ExportBar:
+    """Pictures written, on standard error."""
+
+    def __init__(self) -> None:
+        """Nothing is shown before the first picture."""
+        self._progress = Progress(
+            TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True), transient=True
+        )
+        self._task = self._progress.add_task("", total=None)
+
+    def take(self, done: int, total: int) -> None:
+        """``done`` of ``total`` are written."""
+        if done == 1:
+            self._progress.start()
+        self._progress.update(self._task, completed=done, total=total)
+        if done == total:
+            self._progress.stop()
+
+
+def _state(study: dict[str, Any]) -> str:
+    layers = [layer for series in study["series"] for layer in series["layers"].values()]
+    received = sum(layer["received"] for layer in layers)
+    segments = sum(layer["segments"] for layer in layers)
+    words = ["current" if study["current"] else "not current"]
+    if not study["settled"]:
+        words.append("growing")
+    if received < segments:
+        words.append(f"{100 * received // segments} %")
+    return ", ".join(words)
+
+
+def studies_table(studies: list[dict[str, Any]]) -> None:
+    """All studies, on standard output."""
+    table = Table()
+    for column in ("Patient", "Patient ID", "Date", "Description", "Modality", "Series", "Pictures", "State"):
+        table.add_column(column, justify="right" if column in ("Series", "Pictures") else "left", overflow="fold")
+    for study in studies:
+        name = study.get("PatientNameIdeographic") or study["PatientName"]
+        table.add_row(
+            name.replace("^", " ").strip(),
+            study["PatientID"],
+            study["StudyDate"],
+            study["StudyDescription"],
+            study["ModalitiesInStudy"].replace("\\", ", "),
+            str(len(study["series"])),
+            str(study["frames"]),
+            _state(study),
+        )
+    _print(table)
+
+
+def study_tables(study: dict[str, Any]) -> None:
+    """One study: what is known of it, its series, and their layers."""
+    facts = Table(show_header=False)
+    for key in ("PatientName", "PatientNameIdeographic", "PatientID", "StudyDate", "StudyTime", "StudyDescription",
+                "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID"):  # fmt: skip
+        if study.get(key):
+            facts.add_row(key, study[key])
+    facts.add_row("state", _state(study))
+    facts.add_row("for", ", ".join(study["recipients"]))
+    _print(facts)
+    table = Table()
+    for column in ("Series", "Modality", "Description", "Layer", "Pictures", "Received", "Bytes"):
+        table.add_column(column, justify="right" if column in ("Pictures", "Received", "Bytes") else "left")
+    for series in study["series"]:
+        head = [series["SeriesNumber"], series["Modality"], series["SeriesDescription"]]
+        for layer, facts_of in series["layers"].items():
+            received = f"{facts_of['received']}/{facts_of['segments']}"
+            table.add_row(*head, layer, str(facts_of["frames"]), received, str(facts_of["bytes"]))
+            head = ["", "", ""]
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    # Names come from outside: no markup of theirs is obeyed.
+    console = Console(markup=False, highlight=False)
+    console.print(table)

@@ -1,0 +1,112 @@
+"""Requests to the store, from the process that owns it: through the local socket, or by opening it for a moment."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from device_client import attributes, control
+from device_client.agent import Agent
+from device_client.control import Message, Send
+from device_client.desk import Desk, perform, view
+from device_client.errors import Busy, LeaseEnded, NotRunning
+from device_client.events import Event, EventStream
+from device_client.store.state import State, Store
+
+WAIT_S = 5.0
+"""How long a command waits for another one that has the folder for a moment."""
+_PROGRESS_EVERY_S = 0.5
+
+
+class Service:
+    """Answers in the running process."""
+
+    def __init__(self, agent: Agent) -> None:
+        """``agent`` owns link and store."""
+        self._agent = agent
+
+    async def handle(self, request: Message, send: Send) -> Any:
+        """See control.Handle."""
+        if request.get("op") == "watch":
+            await self._watch(send)
+        store = self._agent.store
+        if store is None:
+            raise LeaseEnded
+        loop = asyncio.get_running_loop()
+        desk = Desk(store, view(store))
+
+        def progress(done: int, total: int) -> None:
+            asyncio.run_coroutine_threadsafe(send({"progress": [done, total]}), loop).result()
+
+        try:
+            return await asyncio.to_thread(perform, desk, request, progress)
+        finally:
+            await self._follow_up(store, desk)
+
+    async def _follow_up(self, store: Store, desk: Desk) -> None:
+        agent = self._agent
+        if desk.receipts:
+            await agent.disk.run(lambda: store.catalogue.put_receipts(desk.receipts))
+            agent.receipts_are_due()
+        for object_id in desk.damaged:
+            if agent.fetcher is not None:
+                agent.fetcher.again(object_id)
+
+    async def _watch(self, send: Send) -> None:
+        stream = EventStream(self._agent.events)
+        last: dict[str, float] = {}
+        try:
+            while True:
+                event = await stream.next()
+                if event["event"] == "progress":
+                    now = time.monotonic()
+                    if now - last.get(event["object"], 0.0) < _PROGRESS_EVERY_S:
+                        continue
+                    last = {event["object"]: now}
+                await send({"event": self._named(event)})
+        finally:
+            stream.close()
+
+    def _named(self, event: Event) -> Event:
+        """For people and scripts at this machine: the study by its own UID as well."""
+        store = self._agent.store
+        if store is not None and "study" in event:
+            for held in store.ledger.studies():
+                if held.study == event["study"]:
+                    return {**event, "StudyInstanceUID": attributes.text(held.attributes[0], "StudyInstanceUID")}
+        return event
+
+
+def request(folder: Path, message: Message, told: Callable[[Message], None]) -> Any:
+    """The result of a request, whoever owns the folder now; DeviceError with what to do otherwise."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return control.ask(folder, message, told)
+        except (FileNotFoundError, ConnectionError):
+            pass
+        try:
+            state = State(folder)
+        except Busy:
+            # A process that starts or ends has the folder, and no socket yet or any more.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+            continue
+        if message.get("op") == "watch":
+            state.close()
+            raise NotRunning
+        return _without_process(state, message, told)
+
+
+def _without_process(state: State, message: Message, told: Callable[[Message], None]) -> Any:
+    try:
+        store = state.unlock()
+        desk = Desk(store, view(store))
+        result = perform(desk, message, lambda done, total: told({"progress": [done, total]}))
+        if desk.receipts:
+            store.catalogue.put_receipts(desk.receipts)
+        return result
+    finally:
+        state.close()

@@ -1,0 +1,61 @@
+"""One connection's side of the talk with the gateway: requests that are unique, and answers that name them."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable
+
+from device_client.link import Link
+from device_client.store.state import State
+from wire import envelope, topics
+from wire.messages import Answer, Receipt, Request, Sync, Want
+from wire.names import Kind, encode_reference
+
+_MAX_OPEN = 1024
+
+Body = Sync | Want | Receipt
+
+
+class Session:
+    """A random boot id and a counter make each request unique; both are new with each connection."""
+
+    def __init__(self, state: State, link: Link) -> None:
+        """``link`` is open."""
+        self.link = link
+        self._state = state
+        self._boot = os.urandom(16)
+        self._counter = 0
+        self._open: OrderedDict[int, Body] = OrderedDict()
+
+    async def request(self, body: Body) -> None:
+        """Send a request and wait until the broker has it."""
+        await self.post(body)
+
+    def post(self, body: Body) -> Awaitable[None]:
+        """Send a request; waiting for the broker's PUBACK is up to the caller. LinkFailed without a connection."""
+        self._counter += 1
+        counter = self._counter
+        self._open[counter] = body
+        while len(self._open) > _MAX_OPEN:
+            self._open.popitem(last=False)
+        identity = self._state.identity
+        request = Request(boot=self._boot, counter=counter, issued=self._state.clock.now_ms(), body=body)
+        payload = envelope.pack_request(
+            self._state.keys.sign, self._state.key_set.exchange, identity.site, identity.device, request
+        )
+        return self.link.post(topics.device_request(identity.site, identity.device), payload)
+
+    def match(self, answer: Answer) -> Body | None:
+        """The request that ``answer`` answers; None if it is not of this connection, or was answered before."""
+        if answer.boot != self._boot:
+            return None
+        return self._open.pop(answer.counter, None)
+
+    async def presence(self, payload: bytes) -> None:
+        """Publish this device's status, retained."""
+        identity = self._state.identity
+        await self.link.publish(topics.device_status(identity.site, identity.device), payload, retain=True)
+
+
+def object_filter(site: str, kind: Kind, recipient: str, object_id: bytes) -> str:
+    """The filter of everything that appears of one object."""
+    return f"{topics.object_root(site, kind, recipient, encode_reference(object_id))}/+"
