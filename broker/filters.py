@@ -72,14 +72,16 @@ class FilterIndex(Generic[Subscriber]):
             wild = position > 0 or not level.startswith("$")
             following: list[_Node[Subscriber]] = []
             for node in frontier:
-                for key in (level, "+", "#") if wild else (level,):
-                    child = node.children.get(key)
-                    if child is None:
-                        continue
-                    if key == "#":
-                        yield child
-                    else:
+                children = node.children
+                if (child := children.get(level)) is not None:
+                    following.append(child)
+                if wild:
+                    if (child := children.get("+")) is not None:
                         following.append(child)
+                    if (child := children.get("#")) is not None:
+                        yield child
+            if not following:
+                return
             frontier = following
         for node in frontier:
             yield node
