@@ -14,10 +14,11 @@ import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.pixels import apply_rescale
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 _HEAD_SERIES = "series_ct_head_philips"
-_CT_FILES = ("693_UNCI.dcm", "eCT_Supplemental.dcm", "explicit_VR-UN.dcm")
+_CT_FILES = ("693_UNCR.dcm", "J2K_pixelrep_mismatch.dcm", "explicit_VR-UN.dcm")
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,14 @@ def _ct_slices() -> tuple[Dataset, list[np.ndarray]]:
         datasets.sort(key=lambda dataset: int(dataset.InstanceNumber))
         return datasets[0], [dataset.pixel_array for dataset in datasets]
     template = pydicom.dcmread(real_file(_CT_FILES[0]))
-    slices: list[np.ndarray] = []
+    slices = []
     for name in _CT_FILES:
-        array = pydicom.dcmread(real_file(name)).pixel_array
-        slices += list(array) if array.ndim == 3 else [array]
-    return template, [piece.astype(template.pixel_array.dtype) for piece in slices]
+        dataset = pydicom.dcmread(real_file(name))
+        # Each scanner has its own rescale; in one series all slices have the template's.
+        units = apply_rescale(dataset.pixel_array, dataset)
+        stored = (units - float(template.RescaleIntercept)) / float(template.RescaleSlope)
+        slices.append(np.clip(stored, -2000, 4000).astype(template.pixel_array.dtype))
+    return template, slices
 
 
 def _walk(slices: list[np.ndarray]) -> Iterator[np.ndarray]:
