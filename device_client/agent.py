@@ -4,23 +4,21 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
 from device_client.disk import DiskThread
-from device_client.errors import DeviceError, LeaseEnded, LinkFailed, LinkRefused
+from device_client.errors import DeviceError, LeaseEnded, LinkFailed, LinkRefused, weightiest
 from device_client.events import Events
-from device_client.fetch import Fetcher
 from device_client.goal import Standing, until_done
+from device_client.household import Household
 from device_client.inbox import Inbox, Routes
 from device_client.keeper import Keeper
 from device_client.ledger import Held
 from device_client.link import Credentials, Link, Will
 from device_client.mailroom import Mailroom
-from device_client.receipts import Receipts
 from device_client.session import Session
-from device_client.store.state import State, Store
+from device_client.store.state import State
 from device_client.tls import authority_context, parse_broker
 from wire import messages, topics
 from wire.errors import WireError
@@ -34,6 +32,7 @@ REFUSED_BACKOFF_S = 5.0
 REFUSED_ONCE_S = 15.0
 """How long ``--once`` bears a refusal: a broker may learn of a new device a moment late."""
 RENEW_S = 10.0
+LEASE_LOOK_S = 1.0
 
 log = logging.getLogger("mpacs.device")
 
@@ -53,8 +52,7 @@ class Agent:
     def __init__(self, state: State, options: Options, events: Events) -> None:
         """The state folder is owned; the lease may have ended."""
         self.state = state
-        self.store: Store | None = None
-        self.fetcher: Fetcher | None = None
+        self.household: Household | None = None
         self.events = events
         self.disk = DiskThread()
         self.stopping = asyncio.Event()
@@ -64,11 +62,9 @@ class Agent:
         self._mail = Mailroom(state, self._inbox, self.disk, events, self)
         self._keeper: Keeper | None = None
         self._session: Session | None = None
-        self._receipts: Receipts | None = None
         self._renewed: asyncio.Event = asyncio.Event()
         self._progress_at = time.monotonic()
         self._refused_since: float | None = None
-        self._chores: set[asyncio.Task[None]] = set()
         address = parse_broker(state.identity.broker)
         self._address = address
         self._tls = authority_context(state.identity.authority) if address.tls else None
@@ -78,10 +74,14 @@ class Agent:
     async def run(self) -> None:
         """Return when stopped or done; Silent or LinkRefused where ``once`` cannot be done."""
         try:
-            self.open_store()
+            self._open_store()
         except LeaseEnded:
             self.events.tell("lease-ended")
-        work = [asyncio.ensure_future(self._stay_connected()), asyncio.ensure_future(self.stopping.wait())]
+        work: list[asyncio.Future[Any]] = [
+            asyncio.ensure_future(self._stay_connected()),
+            asyncio.ensure_future(self._watch_lease()),
+            asyncio.ensure_future(self.stopping.wait()),
+        ]
         if self._options.once:
             work.append(asyncio.ensure_future(until_done(self._standing, self._options.timeout_s)))
         try:
@@ -95,26 +95,33 @@ class Agent:
             await self._close_store()
             self.disk.close()
 
-    def open_store(self) -> None:
+    def _open_store(self) -> None:
         """Read what is kept; LeaseEnded if the lease has run out."""
-        self.store = store = self.state.unlock()
+        store = self.state.unlock()
+        self.household = Household(store, self._options.layers, self.disk, self.events, self.receipts_are_due)
         self._mail.store = store
-        self._receipts = Receipts(store, self._options.layers)
-        self.fetcher = Fetcher(store, self.disk, self.events, self._object_complete)
-        for _, entry in store.ledger.wanted(self._options.layers):
-            object_id = encode_reference(entry.object)
-            progress = store.blobs.progress(object_id, entry.size)
-            if progress.received == progress.segments:
-                self.fetcher.complete.add(object_id)
-        self.ledger_changed(list(store.ledger.studies()))
 
     async def _close_store(self) -> None:
-        while self._chores:
-            await asyncio.wait(self._chores)
-        fetcher, self.fetcher, self.store, self._mail.store = self.fetcher, None, None, None
+        household, self.household, self._mail.store = self.household, None, None
         self._mail.clear()
-        if fetcher is not None:
-            await fetcher.close()
+        if household is not None:
+            await household.close()
+
+    async def _end_lease(self) -> None:
+        # Erasing comes first in the disk's order: a renewed lease is written behind it.
+        erased = asyncio.ensure_future(self.disk.run(self.state.key_files.erase_lease))
+        await self._close_store()
+        await erased
+        self.events.tell("lease-ended")
+
+    async def _watch_lease(self) -> None:
+        """A lease ends without a connection as well; with one, the keeper sees to it."""
+        while True:
+            await asyncio.sleep(LEASE_LOOK_S)
+            household = self.household
+            ended = household is not None and household.store.lease.expires <= self.state.clock.now_ms()
+            if ended and self._session is None:
+                await self._end_lease()
 
     async def _stay_connected(self) -> None:
         backoff_s = LEAST_BACKOFF_S
@@ -123,9 +130,7 @@ class Agent:
             try:
                 await self._connect()
             except LeaseEnded:
-                await self._close_store()
-                await self.disk.run(self.state.key_files.erase_lease)
-                self.events.tell("lease-ended")
+                await self._end_lease()
             except LinkRefused as error:
                 self._refused(error)
                 backoff_s = max(backoff_s, REFUSED_BACKOFF_S)
@@ -180,10 +185,8 @@ class Agent:
                 group.create_task(self._watch(session.link))
                 group.create_task(self._mail.run())
                 group.create_task(self._talk(session, group))
-        except* DeviceError as errors:
-            # Several parts notice the end of a connection at once; the lease's end weighs more.
-            found = [error for error in _flat(errors) if isinstance(error, LeaseEnded)] or _flat(errors)
-            raise found[0] from None
+        except* (DeviceError, OSError) as errors:
+            raise weightiest(errors) from None
 
     @staticmethod
     async def _watch(link: Link) -> None:
@@ -192,13 +195,13 @@ class Agent:
 
     async def _talk(self, session: Session, group: asyncio.TaskGroup) -> None:
         await session.link.subscribe(self._routes.own())
-        if self.store is None:
+        if self.household is None:
             await self._renew(session)
-        store, fetcher = self.store, self.fetcher
-        assert store is not None and fetcher is not None
-        self._keeper = Keeper(self.state, store, self.disk, session, self._sweep)
+        household = self.household
+        assert household is not None
+        self._keeper = Keeper(self.state, household.store, self.disk, session, household.sweep)
         await session.link.subscribe(self._routes.shared())
-        group.create_task(fetcher.run(session))
+        group.create_task(household.fetcher.run(session))
         group.create_task(self._keeper.run())
 
     async def _renew(self, session: Session) -> None:
@@ -220,26 +223,18 @@ class Agent:
             return
         if route.part is None:
             self._mail.put(route, payload, retained)
-        elif self.fetcher is not None:
+        elif self.household is not None:
             try:
-                self.fetcher.take(route.part, payload)
+                self.household.fetcher.take(route.part, payload)
             except WireError as error:
                 self._inbox.refuse(error, route.part.part)
 
     def ledger_changed(self, changed: list[Held]) -> None:
         """Heads or announcements were applied."""
-        store, fetcher = self.store, self.fetcher
-        if store is None or fetcher is None or self._receipts is None:
-            return
-        wanted = [
-            (held, entry)
-            for held, entry in store.ledger.wanted(self._options.layers)
-            if held.study not in store.ledger.shelves[held.recipient].unlisted
-        ]
-        fetcher.want(wanted)
+        if self.household is not None:
+            self.household.changed(changed)
         if changed:
             self._progress()
-            self._chore(self._tidy(changed))
 
     def needs_sync(self) -> None:
         """Something is missing that the gateway can tell."""
@@ -250,15 +245,15 @@ class Agent:
         """A gateway came online: it knows nothing of what was asked."""
         if self._keeper is not None:
             self._keeper.start_over()
-        if self.fetcher is not None:
-            self.fetcher.restart()
+        if self.household is not None:
+            self.household.fetcher.restart()
 
     async def answered(self, answer: Answer) -> None:
         """An answer to this device."""
         body = self._session.match(answer) if self._session is not None else None
         if body is None:
             return
-        self._progress(body)
+        self._answered_progress(body)
         match answer.body, body:
             case Synced() as synced, Sync():
                 await self._synced(synced)
@@ -272,9 +267,9 @@ class Agent:
                 log.warning("%s was refused by the gateway: %s", type(body).__name__, reason)
 
     async def _synced(self, synced: Synced) -> None:
-        if self.store is None:
+        if self.household is None:
             await self.disk.run(lambda: self.state.key_files.save_lease(synced.lease))
-            self.open_store()
+            self._open_store()
             self._renewed.set()
         elif self._keeper is not None:
             for head in synced.heads:
@@ -282,79 +277,32 @@ class Agent:
             await self._keeper.take_synced(synced)
 
     def _lost(self, object_id: str) -> None:
-        if self.fetcher is not None:
-            self.fetcher.rest(object_id)
+        if self.household is not None:
+            self.household.fetcher.rest(object_id)
         self.needs_sync()
 
     # ── what follows ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _progress(self, body: object = None) -> None:
-        if not isinstance(body, Want):
-            self._progress_at = time.monotonic()
-        if self._keeper is not None and body is None:
+    def _progress(self) -> None:
+        self._progress_at = time.monotonic()
+        if self._keeper is not None:
             self._keeper.progressed()
 
-    def _chore(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
-
-    async def _tidy(self, changed: list[Held]) -> None:
-        for held in changed:
-            await self._look_at(held)
-        await self._sweep()
-
-    async def _object_complete(self, held: Held, _entry: messages.ObjectEntry) -> None:
-        await self._look_at(held)
-
-    async def _look_at(self, held: Held) -> None:
-        """Whether a study has become complete, and what receipts that owes."""
-        store, fetcher, receipts = self.store, self.fetcher, self._receipts
-        if store is None or fetcher is None or receipts is None:
-            return
-        now_held = store.ledger.shelves[held.recipient].studies.get(held.study)
-        if now_held is None:
-            return
-        news = receipts.due(now_held, fetcher.complete, self.state.clock.now_ms())
-        if news.receipts or news.completed:
-            await self.disk.run(lambda: receipts.keep(news))
-        if news.completed:
-            self.events.tell("complete", study=held.study)
-        if news.receipts:
-            self.receipts_are_due()
+    def _answered_progress(self, body: Sync | Want | Receipt) -> None:
+        # Every sync is answered, even by a gateway that sends nothing: only the first is progress.
+        first = isinstance(body, Sync) and not (self._keeper is not None and self._keeper.synced)
+        if first or isinstance(body, Receipt):
+            self._progress_at = time.monotonic()
 
     def receipts_are_due(self) -> None:
         """There is a receipt to send, now or over the next connection."""
         if self._keeper is not None:
             self._keeper.wake()
 
-    async def _sweep(self) -> None:
-        """Delete what heads no longer name, and objects that are no longer announced."""
-        store = self.store
-        if store is None:
-            return
-        now_ms = self.state.clock.now_ms()
-        gone = [(shelf.recipient, study) for shelf in store.ledger.shelves.values() for study in shelf.gone(now_ms)]
-        for recipient, study in gone:
-            store.ledger.shelves[recipient].drop(study)
-            self.events.tell("gone", study=study)
-        if gone:
-            await self.disk.run(lambda: store.remove_studies(gone))
-            self.ledger_changed([])
-        announced = store.ledger.object_ids()
-        await self.disk.run(lambda: store.remove_unannounced(announced))
-
     def _standing(self) -> Standing:
-        keeper, fetcher = self._keeper, self.fetcher
+        keeper, household = self._keeper, self.household
         synced = keeper is not None and keeper.synced
-        busy = keeper is None or fetcher is None or not fetcher.idle or keeper.owes
-        busy = busy or not self._mail.idle or bool(self._chores)
-        progress_at = max(self._progress_at, fetcher.progress_at if fetcher is not None else 0.0)
-        return Standing(self._session is not None, self.store, synced, busy, progress_at)
-
-
-def _flat(group: BaseExceptionGroup[DeviceError]) -> list[DeviceError]:
-    found: list[DeviceError] = []
-    for error in group.exceptions:
-        found += _flat(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return found
+        busy = keeper is None or household is None or household.busy or keeper.owes or not self._mail.idle
+        progress_at = max(self._progress_at, household.fetcher.progress_at if household is not None else 0.0)
+        store = household.store if household is not None else None
+        return Standing(self._session is not None, store, synced, busy, progress_at)

@@ -45,6 +45,11 @@ class Clock:
             return
         self._signed_ms, self._signed_at = signed_ms, self._steady()
 
+    def keep_at_least(self, signed_ms: int) -> None:
+        """Write a first signed time; blocking."""
+        self.saw(signed_ms)
+        self.keep()
+
     def due(self) -> bool:
         """Whether ``keep`` has something to write."""
         return self._signed_ms - self._kept_ms >= _KEEP_EVERY_MS

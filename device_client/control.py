@@ -85,8 +85,8 @@ class ControlServer:
 
         try:
             await self._answer(await reader.readline(), send)
-        except (ConnectionError, ValueError):
-            pass  # the command has gone, or sent a line without end
+        except (ConnectionError, TimeoutError, ValueError):
+            pass  # the command has gone, does not read, or sent a line without end
         finally:
             writer.close()
 

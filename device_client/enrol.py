@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from device_client.clock import Clock
 from device_client.errors import AlreadyEnrolled, EnrolmentFailed, LinkFailed, LinkRefused
 from device_client.link import Credentials, Link
 from device_client.store import files
@@ -29,8 +30,7 @@ async def enrol(folder: Path, uri: str, name: str, timeout_s: float, tell: Tell,
 
     AlreadyEnrolled, unless ``replace``; EnrolmentFailed with what to do; LinkFailed if the broker cannot be reached.
     """
-    key_files = KeyFiles(folder)
-    if key_files.enrolled and not replace:
+    if KeyFiles(folder).enrolled and not replace:
         raise AlreadyEnrolled
     try:
         link = enrolment.parse_link(uri)
@@ -51,7 +51,7 @@ async def enrol(folder: Path, uri: str, name: str, timeout_s: float, tell: Tell,
             _check_authority(welcome.enrolled.authority)
         if replace:
             _forget(folder)
-        return _write(key_files, link, keys, welcome)
+        return _write(folder, link, keys, welcome)
 
 
 async def _introduce(
@@ -147,8 +147,8 @@ def _forget(folder: Path) -> None:
             files.erase(path)
 
 
-def _write(key_files: KeyFiles, link: enrolment.Link, keys: DeviceKeys, welcome: Welcome) -> Identity:
-    enrolled = welcome.enrolled
+def _write(folder: Path, link: enrolment.Link, keys: DeviceKeys, welcome: Welcome) -> Identity:
+    enrolled, key_files = welcome.enrolled, KeyFiles(folder)
     identity = Identity(
         version=1,
         site=link.site,
@@ -166,5 +166,7 @@ def _write(key_files: KeyFiles, link: enrolment.Link, keys: DeviceKeys, welcome:
         signers=[one.public for one in welcome.key_set.online],
         first_heads=[one.head for one in enrolled.recipients],
     )
+    # Before anything else is believed, the clock knows when the gateway spoke.
+    Clock(folder / "clock").keep_at_least(enrolled.issued)
     key_files.create(keys, identity, enrolled.lease, secrets)
     return identity

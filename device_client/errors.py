@@ -96,3 +96,15 @@ class LinkRefused(LinkFailed):
 
 class Silent(DeviceError):
     """The gateway did not answer in time."""
+
+
+def weightiest(group: BaseExceptionGroup[DeviceError | OSError]) -> DeviceError:
+    """Several parts notice the end of a connection at once: what is to be said of it; the lease's end comes first."""
+    found = [weightiest(one) if isinstance(one, BaseExceptionGroup) else one for one in group.exceptions]
+    for error in found:
+        if isinstance(error, LeaseEnded):
+            return error
+    first = found[0]
+    if isinstance(first, DeviceError):
+        return first
+    return LinkFailed(f"the disk does not take what came ({first.strerror})")

@@ -56,6 +56,7 @@ class Fetcher:
     def want(self, targets: list[tuple[Held, ObjectEntry]]) -> None:
         """From now on these objects, in this order; what is no longer among them is stopped."""
         self._targets = {encode_reference(entry.object): (held, entry) for held, entry in targets}
+        self.complete &= self._targets.keys()
         for object_id, download in list(self._active.items()):
             target = self._targets.get(object_id)
             if target is None or target[1].manifest != download.entry.manifest:

@@ -21,6 +21,7 @@ from wire.limits import MAX_PACKET_BYTES
 from wire.topics import MAX_TOPIC_BYTES
 
 KEEPALIVE_S = 30
+CONNECT_S = 5.0
 _REFUSED = {"Bad user name or password", "Not authorized", "Client identifier not valid"}
 _OVERHEAD_BYTES = 16
 
@@ -72,7 +73,7 @@ class Link:
             CallbackAPIVersion.VERSION2, credentials.name, clean_session=True, protocol=MQTTProtocolVersion.MQTTv311
         )
         client.username_pw_set(credentials.name, credentials.password)
-        client.connect_timeout = 10.0
+        client.connect_timeout = CONNECT_S
         if tls is not None:
             client.tls_set_context(tls)
         if will is not None:

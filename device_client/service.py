@@ -17,6 +17,7 @@ from device_client.store.state import State, Store
 WAIT_S = 5.0
 """How long a command waits for another one that has the folder for a moment."""
 _PROGRESS_EVERY_S = 0.5
+_SEND_S = 10.0
 
 
 class Service:
@@ -30,14 +31,16 @@ class Service:
         """See control.Handle."""
         if request.get("op") == "watch":
             await self._watch(send)
-        store = self._agent.store
-        if store is None:
+        household = self._agent.household
+        if household is None:
             raise LeaseEnded
+        store = household.store
         loop = asyncio.get_running_loop()
         desk = Desk(store, view(store))
 
         def progress(done: int, total: int) -> None:
-            asyncio.run_coroutine_threadsafe(send({"progress": [done, total]}), loop).result()
+            # With a limit: a command that has gone, or this process ending, must not hold the thread for ever.
+            asyncio.run_coroutine_threadsafe(send({"progress": [done, total]}), loop).result(_SEND_S)
 
         try:
             return await asyncio.to_thread(perform, desk, request, progress)
@@ -50,8 +53,8 @@ class Service:
             await agent.disk.run(lambda: store.catalogue.put_receipts(desk.receipts))
             agent.receipts_are_due()
         for object_id in desk.damaged:
-            if agent.fetcher is not None:
-                agent.fetcher.again(object_id)
+            if agent.household is not None:
+                agent.household.fetcher.again(object_id)
 
     async def _watch(self, send: Send) -> None:
         stream = EventStream(self._agent.events)
@@ -70,9 +73,9 @@ class Service:
 
     def _named(self, event: Event) -> Event:
         """For people and scripts at this machine: the study by its own UID as well."""
-        store = self._agent.store
-        if store is not None and "study" in event:
-            for held in store.ledger.studies():
+        household = self._agent.household
+        if household is not None and "study" in event:
+            for held in household.store.ledger.studies():
                 if held.study == event["study"]:
                     return {**event, "StudyInstanceUID": attributes.text(held.attributes[0], "StudyInstanceUID")}
         return event

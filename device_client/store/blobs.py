@@ -67,10 +67,16 @@ class Blob:
             return Bitmap(self.segments)
         self.refetched = int.from_bytes(stored[width:], "little")
         # A set bit of a data file that was cut (by a repair of the file system, say) would be a lie.
-        size = os.fstat(self._data).st_size
-        if have.count and size < max(sum(seal.segment_span(i, self.size_bytes)) for i in _last_set(have)):
+        if os.fstat(self._data).st_size < self._end_of(have):
             return Bitmap(self.segments)
         return have
+
+    def _end_of(self, have: Bitmap) -> int:
+        """Where the last segment of ``have`` ends in the data file."""
+        for index in range(have.size - 1, -1, -1):
+            if index in have:
+                return sum(seal.segment_span(index, self.size_bytes))
+        return 0
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,13 +170,6 @@ class Blob:
     def read(self, offset: int, length: int) -> bytes:
         """Ciphertext from ``offset`` on; the caller has looked at ``have``."""
         return os.pread(self._data, length, offset)
-
-
-def _last_set(have: Bitmap) -> list[int]:
-    for index in range(have.size - 1, -1, -1):
-        if index in have:
-            return [index]
-    return []
 
 
 class Blobs:

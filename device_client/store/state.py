@@ -199,6 +199,9 @@ class Store:
 
     def remove_unannounced(self, announced: set[str]) -> None:
         """Delete what is kept of objects that are no longer announced; blocking."""
+        if self.unreadable:
+            # Objects of an announcement that does not open may be announced again as they are.
+            return
         self.blobs.remove(sorted(self.blobs.held() - announced))
 
 

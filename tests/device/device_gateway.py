@@ -282,7 +282,7 @@ class ScriptedGateway:
         return enrolment.format_link("https://gateway.test", link)
 
     def _enrol(self, name: str, data: bytes) -> None:
-        link, keys = self.codes[name]
+        _, keys = self.codes[name]
         if name in self.used:
             return
         request = enrolment.open_request(keys.request_key, SITE, name, data)
