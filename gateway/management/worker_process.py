@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -18,8 +17,6 @@ from gateway.management import worker_protocol as protocol
 if TYPE_CHECKING:
     from gateway.management.rendering.limits import RenderLimits
     from gateway.management.rendering.refusal import Reason
-
-_log = logging.getLogger(__name__)
 
 _BUFFER_BYTES: Final = 1 << 18
 """What the loop reads ahead of the consumer, per worker; the socket holds a little more, then the worker waits."""
@@ -143,4 +140,3 @@ class WorkerProcess:
             self._process.kill()
         self._writer.close()
         await self._process.wait()
-        _log.debug("render worker %d ended", self._process.pid)

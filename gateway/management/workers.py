@@ -7,6 +7,7 @@ what a file may do to a decoder.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["RenderJob", "RenderLimits", "RenderPool", "RenderRefused", "RenderedFrame"]
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,8 @@ class RenderPool:
                     raise RenderRefused(answer.reason, answer.frame)
                 return
         except WorkerLostError as lost:
+            if not self._closed:
+                _log.warning("a render worker was lost (%s) and is replaced", lost.reason)
             raise RenderRefused("closed" if self._closed else lost.reason) from None
         finally:
             await self._give_back(worker, reusable=reusable)

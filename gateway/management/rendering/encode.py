@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from PIL import Image, ImageFile
+from PIL import Image
 
 if TYPE_CHECKING:
     from gateway.management.rendering.groups import FrameView
@@ -64,9 +64,8 @@ def scaled(picture: Picture, aspect: float, max_side: int) -> Image.Image:
 def encode(image: Image.Image, quality: int) -> Encoded:
     """JPEG, 4:4:4 for colour; PNG where that is smaller."""
     out = io.BytesIO()
-    # optimised tables are written in one piece: Pillow fails when that outgrows the block it expects
-    ImageFile.MAXBLOCK = max(1 << 16, 2 * image.width * image.height * len(image.getbands()))
-    image.save(out, "JPEG", quality=quality, subsampling=0, optimize=True)
+    # no optimised tables: 0.6 % of a slice's bytes for 2.6 times the time, and Pillow fails on noise
+    image.save(out, "JPEG", quality=quality, subsampling=0)
     if _png_may_win(image, quality):
         png = io.BytesIO()
         image.save(png, "PNG", compress_level=6)
