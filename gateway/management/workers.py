@@ -88,10 +88,14 @@ class RenderPool:
 
     async def start(self) -> None:
         """Start the first worker, so that a broken installation shows at once. Raises ``RuntimeError`` then."""
+        if not self._closed:
+            return
         self._closed = False
+        self._idle = asyncio.LifoQueue()
         try:
             first = await self._spawn()
         except WorkerLostError as lost:
+            self._closed = True
             msg = f"the render worker does not start ({lost.reason})"
             raise RuntimeError(msg) from None
         for _ in range(self._size - 1):

@@ -217,6 +217,19 @@ def test_close_ends_running_and_waiting_jobs_and_every_process(long_cine: Path) 
     run(scenario, size=2)
 
 
+def test_a_pool_starts_again_after_its_end() -> None:
+    async def main() -> None:
+        pool = RenderPool(1)
+        for _ in range(2):
+            async with pool:
+                await pool.start()  # idempotent
+                assert len(await collect(pool, RenderJob(sample("CT_small.dcm")))) == 1
+                assert len(pool.pids) == 1
+            assert not psutil.Process().children(recursive=True)
+
+    asyncio.run(main())
+
+
 def test_workers_end_with_their_parent(long_cine: Path) -> None:
     code = f"""
 import asyncio, pathlib
