@@ -41,6 +41,7 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
         super().__init__(BrokerConfig(listeners={"default": ListenerConfig(bind=None)}, plugins={}))
         self._settings = settings
         self._access = AccessFile(Path(settings.access), settings.site)
+        self._following = asyncio.Lock()
         self._hub = Hub(settings.limits)
         self._admission = Admission(settings.limits)
         self._budget = Budget(settings.limits.pending_total_bytes)
@@ -85,15 +86,21 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
         except PacketRefused as error:
             log.warning("refused %s: %s", address, error)
             return
-        verdict = (
-            judge(packet, self._access.users) if isinstance(packet, ConnectPacket) else Refusal(None, "no CONNECT")
-        )
+        verdict = await self._judge(packet) if isinstance(packet, ConnectPacket) else Refusal(None, "no CONNECT")
         if isinstance(verdict, Refusal):
             log.warning("refused %s: %s", address, verdict.reason)
             await _close_with(writer, verdict.code)
             return
         ticket.authenticated()
         await self._serve_client(verdict, stream, writer)
+
+    async def _judge(self, packet: ConnectPacket) -> Admitted | Refusal:
+        verdict = judge(packet, self._access.users)
+        if isinstance(verdict, Refusal) and self._access.changed():
+            # A device that was enrolled a moment ago comes before the watch has looked.
+            await self._follow_access()
+            verdict = judge(packet, self._access.users)
+        return verdict
 
     async def _serve_client(
         self, admitted: Admitted, stream: StreamReaderAdapter, writer: asyncio.StreamWriter
@@ -112,6 +119,8 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
         self._clients[member] = client, task
         outbox.reply(encode_connack(CONNECTION_ACCEPTED))
         pump = asyncio.create_task(outbox.pump())
+        # It only ends by itself when the connection is lost, which one who waits for it would not notice.
+        pump.add_done_callback(lambda _: member.condemn("its connection was lost"))
         said_goodbye = False
         try:
             said_goodbye = await client.serve()
@@ -145,6 +154,11 @@ class HardenedBroker(Broker):  # type: ignore[misc]  # amqtt's types are not fol
                 log.exception("the watch failed once")
 
     async def _follow_access(self) -> None:
+        async with self._following:
+            if self._access.changed():
+                await self._refresh_access()
+
+    async def _refresh_access(self) -> None:
         before = self._access.users
         # In a thread: thousands of users take a while to check, and deliveries go on.
         if not await asyncio.to_thread(self._access.refresh):

@@ -16,15 +16,15 @@ def embedded_broker(tmp_path: Path) -> Iterator[EmbeddedBroker]:
         yield broker
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cast() -> Cast:
-    """The same people for every broker of a module."""
+    """The same people for every broker: amqtt's passwords are hashed once."""
     return make_cast()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ours(tmp_path_factory: pytest.TempPathFactory, cast: Cast) -> Iterator[EmbeddedBroker]:
-    """The embedded broker, shared by a module's tests."""
+    """The embedded broker, shared: what one test does to it must not matter to another."""
     with EmbeddedBroker(tmp_path_factory.mktemp("ours"), cast.logins()) as broker:
         yield broker
 
@@ -36,7 +36,7 @@ def stock(tmp_path: Path, cast: Cast) -> Iterator[StockAmqtt]:
         yield broker
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mosquitto(tmp_path_factory: pytest.TempPathFactory, cast: Cast) -> Iterator[Mosquitto]:
     """Debian's Mosquitto; skips without it."""
     if not Mosquitto.installed():

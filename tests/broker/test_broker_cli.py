@@ -13,7 +13,8 @@ import yaml
 
 from broker.config import Limits, load
 from broker.errors import ConfigInvalid
-from tests.support.brokers import EmbeddedBroker, Process, free_port, wait_until
+from tests.support.broker_process import Process, free_port, wait_until
+from tests.support.brokers import EmbeddedBroker
 
 PROGRAM = str(Path(sys.executable).with_name("mpacs-broker"))
 SAMPLE = Path(__file__).parents[2] / "configs" / "broker.yaml"

@@ -97,7 +97,7 @@ def huge_packet_is_accepted(broker: RunningBroker, cast: Cast) -> bool:
 def silent_client_outlives_its_keepalive(broker: RunningBroker, cast: Cast) -> bool:
     with Raw(broker) as attacker:
         assert attacker.log_in(cast.attacker, keepalive=1) == ACCEPTED
-        return not attacker.closed(4)
+        return not attacker.closed(2.5)
 
 
 def topics_with_nul_are_delivered(broker: RunningBroker, cast: Cast) -> bool:

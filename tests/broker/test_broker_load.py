@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.broker.cast import VICTIMS_DOCTOR, VICTIMS_HEAD, Cast, segment
 from tests.broker.raw import ACCEPTED, CONNACK, Raw, connect_packet, length, publish_packet, text
-from tests.support.brokers import SITE, EmbeddedBroker, Login, RunningBroker, StockAmqtt, can_log_in, wait_until
+from tests.support.broker_process import wait_until
+from tests.support.brokers import SITE, EmbeddedBroker, Login, RunningBroker, StockAmqtt, can_log_in
 from wire import topics
 from wire.names import encode_reference
 

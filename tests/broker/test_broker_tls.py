@@ -17,7 +17,8 @@ from cryptography.x509.oid import NameOID
 
 from tests.broker.cast import VICTIMS_HEAD, Cast
 from tests.broker.raw import ACCEPTED, Raw, connect_packet, subscribe_packet
-from tests.support.brokers import EmbeddedBroker, StockAmqtt, can_log_in, wait_until
+from tests.support.broker_process import wait_until
+from tests.support.brokers import EmbeddedBroker, StockAmqtt, can_log_in
 
 Key = ec.EllipticCurvePrivateKey
 
@@ -66,8 +67,9 @@ def pki(tmp_path_factory: pytest.TempPathFactory, cast: Cast) -> Path:
 @pytest.fixture(scope="module")
 def over_tls(tmp_path_factory: pytest.TempPathFactory, pki: Path, cast: Cast) -> Iterator[EmbeddedBroker]:
     folder = tmp_path_factory.mktemp("tls")
-    files = {"certificate": pki / "broker.crt", "key": pki / "broker.key"}
-    with EmbeddedBroker(folder, cast.logins(), limits={"connect_timeout_s": 1.0}, **files) as broker:
+    limits = {"connect_timeout_s": 1.0}
+    certificate, key = pki / "broker.crt", pki / "broker.key"
+    with EmbeddedBroker(folder, cast.logins(), limits=limits, certificate=certificate, key=key) as broker:
         yield broker
 
 
@@ -130,8 +132,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path, pki: 
     certificate, key = tmp_path / "broker.crt", tmp_path / "broker.key"
     for path in (certificate, key):
         path.write_bytes((pki / path.name).read_bytes())
-    files = {"certificate": certificate, "key": key}
-    with EmbeddedBroker(tmp_path / "renewed", cast.logins(), **files) as broker:
+    with EmbeddedBroker(tmp_path / "renewed", cast.logins(), certificate=certificate, key=key) as broker:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 
