@@ -31,51 +31,59 @@ class Admission:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._total = 0
-        self._unauthenticated = 0
+        self._unauthenticated: dict[Ticket, None] = {}
         self._by_address: Counter[str] = Counter()
 
-    def enter(self, address: str) -> "Ticket | None":
-        """Count one more connection; None if there is no room for it."""
+    def enter(self, address: str, evict: Callable[[], object]) -> "Ticket | None":
+        """Count one more connection; None if there is no room for it.
+
+        Where too many are not authenticated yet, the oldest of them is evicted: whoever opens connections and says
+        nothing loses those, and those who log in at once get through.
+        """
         # The gateway's bridge brings every phone from loopback, so that is no address to count by.
         counted = "" if ipaddress.ip_address(address.partition("%")[0]).is_loopback else address
-        if (
-            self._total >= self._limits.connections
-            or self._unauthenticated >= self._limits.unauthenticated_connections
-            or (counted and self._by_address[counted] >= self._limits.connections_per_address)
+        if self._total >= self._limits.connections or (
+            counted and self._by_address[counted] >= self._limits.connections_per_address
         ):
             return None
+        if len(self._unauthenticated) >= self._limits.unauthenticated_connections:
+            oldest = next(iter(self._unauthenticated))
+            del self._unauthenticated[oldest]
+            oldest.evict()
+        ticket = Ticket(self, counted, evict)
         self._total += 1
-        self._unauthenticated += 1
+        self._unauthenticated[ticket] = None
         self._by_address[counted] += 1
-        return Ticket(self, counted)
+        return ticket
 
-    def _authenticated(self) -> None:
-        self._unauthenticated -= 1
+    def authenticated(self, ticket: "Ticket") -> None:
+        """The connection no longer counts among the unauthenticated."""
+        self._unauthenticated.pop(ticket, None)
 
-    def _leave(self, counted: str, *, authenticated: bool) -> None:
+    def leave(self, ticket: "Ticket") -> None:
+        """Give the place back; once."""
+        self._unauthenticated.pop(ticket, None)
         self._total -= 1
-        self._unauthenticated -= not authenticated
-        self._by_address[counted] -= 1
-        if not self._by_address[counted]:
-            del self._by_address[counted]
+        self._by_address[ticket.counted] -= 1
+        if not self._by_address[ticket.counted]:
+            del self._by_address[ticket.counted]
 
 
 class Ticket:
-    """One connection's place."""
+    """One connection's place; ``evict`` ends the connection."""
 
-    def __init__(self, admission: Admission, counted: str) -> None:
+    def __init__(self, admission: Admission, counted: str, evict: Callable[[], object]) -> None:
         self._admission = admission
-        self._counted = counted
-        self._is_authenticated = False
+        self.counted = counted
+        self.evict = evict
 
     def authenticated(self) -> None:
         """The connection no longer counts among the unauthenticated."""
-        self._is_authenticated = True
-        self._admission._authenticated()
+        self._admission.authenticated(self)
 
     def leave(self) -> None:
         """Give the place back; once."""
-        self._admission._leave(self._counted, authenticated=self._is_authenticated)
+        self._admission.leave(self)
 
 
 class Listener:
@@ -121,14 +129,21 @@ class Listener:
                 log.warning("accept: %s", error.strerror)
                 await asyncio.sleep(PAUSE_WITHOUT_DESCRIPTORS_S)
                 continue
-            ticket = self._admission.enter(address[0])
-            if ticket is None:
-                connection.close()
-                log.warning("a connection was refused: too many")
-                continue
-            task = asyncio.create_task(self._run(connection, address[0], ticket))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._take(connection, address[0])
+
+    def _take(self, connection: socket.socket, address: str) -> None:
+        tasks: list[asyncio.Task[None]] = []
+        # Soon, not now: a task that is cancelled before its first step never cleans up, and that step is already due.
+        loop = asyncio.get_running_loop()
+        ticket = self._admission.enter(address, lambda: loop.call_soon(tasks[0].cancel))
+        if ticket is None:
+            connection.close()
+            log.warning("a connection was refused: too many")
+            return
+        task = asyncio.create_task(self._run(connection, address, ticket))
+        tasks.append(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _run(self, connection: socket.socket, address: str, ticket: Ticket) -> None:
         writer: asyncio.StreamWriter | None = None

@@ -13,7 +13,7 @@ from tests.support.brokers import Login, RunningBroker
 TIMEOUT_S = 10.0
 
 CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP = 2, 3, 4, 9, 11, 13
-ACCEPTED = 0
+ACCEPTED, NOT_AUTHORIZED = 0, 5
 
 
 def length(size: int) -> bytes:

@@ -126,18 +126,27 @@ def test_a_pace_delays_what_exceeds_it() -> None:
 
 
 def test_admission_counts_by_address_and_in_all() -> None:
-    admission = Admission(Limits(connections=6, connections_per_address=2, unauthenticated_connections=4))
-    far = [admission.enter("192.0.2.1") for _ in range(3)]
+    admission = Admission(Limits(connections=4, connections_per_address=2))
+    far = [admission.enter("192.0.2.1", pytest.fail) for _ in range(3)]
     assert far[0] and far[1] and far[2] is None
-    near = [admission.enter(address) for address in ("127.0.0.1", "::1", "127.0.0.1")]
-    assert near[0] and near[1] and near[2] is None, "four are not yet authenticated"
-    near[0].authenticated()
-    near[1].authenticated()
-    more = [admission.enter("127.0.0.1") for _ in range(3)]
-    assert more[0] and more[1] and more[2] is None, "six in all"
+    near = [admission.enter(address, pytest.fail) for address in ("127.0.0.1", "::1", "127.0.0.1")]
+    assert near[0] and near[1] and near[2] is None
     far[0].leave()
-    near[0].leave()
-    assert admission.enter("192.0.2.1") is not None
+    assert admission.enter("192.0.2.1", pytest.fail) is not None
+    assert admission.enter("192.0.2.2", pytest.fail) is None
+
+
+def test_admission_evicts_the_oldest_that_is_not_authenticated() -> None:
+    admission = Admission(Limits(unauthenticated_connections=2))
+    evicted: list[str] = []
+    first = admission.enter("192.0.2.1", lambda: evicted.append("first"))
+    second = admission.enter("192.0.2.1", lambda: evicted.append("second"))
+    assert first and second
+    first.authenticated()
+    assert admission.enter("192.0.2.1", lambda: evicted.append("third")) and evicted == []
+    assert admission.enter("192.0.2.1", lambda: evicted.append("fourth")) and evicted == ["second"]
+    second.leave()
+    assert admission.enter("192.0.2.1", lambda: evicted.append("fifth")) and evicted == ["second", "third"]
 
 
 def test_the_log_cannot_be_flooded() -> None:

@@ -11,6 +11,7 @@ from tests.broker.cast import VICTIMS_DOCTOR, VICTIMS_HEAD, Cast
 from tests.broker.raw import (
     ACCEPTED,
     CONNACK,
+    NOT_AUTHORIZED,
     SUBACK,
     UNSUBACK,
     Raw,
@@ -20,6 +21,7 @@ from tests.broker.raw import (
     subscribe_packet,
     text,
 )
+from tests.support.broker_process import wait_until
 from tests.support.brokers import SITE, EmbeddedBroker, Login, RunningBroker
 from wire import topics
 
@@ -211,3 +213,37 @@ def test_mqtt_5_is_answered_with_its_code(ours: EmbeddedBroker, cast: Cast) -> N
     with Raw(ours) as client:
         assert client.log_in(cast.victim, level=5) == 1
         assert client.closed()
+
+
+def test_the_log_holds_nothing_that_a_client_sent(embedded_broker: EmbeddedBroker) -> None:
+    identity, device = "KIM^CHULSOO", embedded_broker.allow("device")
+    with Raw(embedded_broker) as stranger:
+        assert stranger.connect(identity, identity, identity) == NOT_AUTHORIZED
+    with Raw(embedded_broker) as client:
+        assert client.connect(identity, device.name, device.password) == NOT_AUTHORIZED
+    will = (f"mpacs/{identity}", identity.encode(), 0, True)
+    with Raw(embedded_broker) as client:
+        assert client.log_in(device, will=will) == NOT_AUTHORIZED
+    with log_in(embedded_broker, device) as client:
+        assert client.subscribe(f"mpacs/{identity}/#") == [0x80]
+        client.send(publish_packet(f"mpacs/{identity}", identity.encode()))
+        assert client.closed()
+    assert embedded_broker.process.log.count("WARNING") >= 4
+    assert identity not in embedded_broker.process.log
+
+
+def test_connections_leave_nothing_behind(embedded_broker: EmbeddedBroker) -> None:
+    one = embedded_broker.allow("device", [("doctor", VICTIMS_DOCTOR)])
+
+    def come_and_go(times: int) -> None:
+        for index in range(times):
+            client = log_in(embedded_broker, one)
+            client.subscribe(VICTIMS_HEAD, f"{topics.recipient_root(SITE, 'doctor', VICTIMS_DOCTOR)}/#")
+            client.close() if index % 2 else client.disconnect()
+
+    descriptors = Path(f"/proc/{embedded_broker.process.pid}/fd")
+    come_and_go(50)
+    before, before_bytes = len(list(descriptors.iterdir())), embedded_broker.process.pss_bytes()
+    come_and_go(500)
+    wait_until(lambda: len(list(descriptors.iterdir())) <= before, 5, "descriptors are given back")
+    assert embedded_broker.process.pss_bytes() - before_bytes < 2 * 1024 * 1024
