@@ -35,10 +35,13 @@ class Pace:
 
     @property
     def overtaken_s(self) -> float:
-        """How long a segment may stay away once another that was asked for later has come."""
+        """How long a segment may stay away once another that was asked for later has come.
+
+        Without back-off: something came, so the link lives.
+        """
         if self._smoothed_s is None:
             return self.repair_s
-        return min(max(LEAST_OVERTAKEN_S, self._smoothed_s + 4 * self._deviation_s) * self._backoff, self.repair_s)
+        return min(max(LEAST_OVERTAKEN_S, self._smoothed_s + 4 * self._deviation_s), self.repair_s)
 
     def arrived(self, round_trip_s: float) -> None:
         """A segment that had been asked for once came after ``round_trip_s``."""

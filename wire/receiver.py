@@ -4,7 +4,8 @@ The caller passes in the clock, sends what ``plan`` returns, hands over what arr
 segment is given back only once it is shown to be the announced one, in whatever order segments and pages come.
 """
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wire import manifest
@@ -15,6 +16,7 @@ from wire.pace import Pace
 
 _MAX_HELD = 2 * MAX_CREDIT
 _MAX_ASKED_PAGES = 16
+_PROBES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +34,6 @@ class Kept:
 
     index: int
     ciphertext: bytes
-
-
-def _take_late(asked: dict[int, float], is_late: Callable[[float], bool]) -> list[int]:
-    """Remove and return the entries at the front of ``asked`` that are late; the first that is not ends the walk."""
-    late = []
-    for index, at in asked.items():
-        if not is_late(at):
-            break
-        late.append(index)
-    for index in late:
-        del asked[index]
-    return late
 
 
 class Receiver:
@@ -66,12 +56,15 @@ class Receiver:
         self._pages_lost: dict[int, None] = {}
         self._lost: dict[int, None] = {}
         self._asked_again: set[int] = set()
+        self._pages_asked_again: set[int] = set()
         # Segments that came before the page that vouches for them, by page.
         self._held: dict[int, dict[int, bytes]] = {}
         self._held_count = 0
         # Latest arrival of anything that had been asked for, as (asked at, came at): while earlier asks still come in,
         # later ones are queued behind them and not lost.
         self._progress: tuple[float, float] = (float("-inf"), float("-inf"))
+        self._silent_since = float("-inf")
+        self._probes_due = 0
 
     @property
     def complete(self) -> bool:
@@ -87,7 +80,10 @@ class Receiver:
         """The link was cut: nothing is in flight any more."""
         self._asked.clear()
         self._pages_asked.clear()
+        self._asked_again.clear()
+        self._pages_asked_again.clear()
         self._lost.clear()
+        self._probes_due = 0
         self._pages_lost.clear()
 
     # ── what to ask ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -101,6 +97,8 @@ class Receiver:
         """
         self._expire(now)
         room = budget - len(self._asked)
+        if budget > 0:
+            room = max(room, self._probes_due)
         again = self._plan_again(now, room)
         if again is not None:
             return again
@@ -114,15 +112,33 @@ class Receiver:
         return self._note_asked(now, pages, chosen, again=False)
 
     def _expire(self, now: float) -> None:
-        late = _take_late(self._asked, lambda asked: now >= self._deadline(asked))
-        late_pages = _take_late(self._pages_asked, lambda asked: now >= self._deadline(asked))
-        if late or late_pages:
-            self._pace.lost(now)
-            self._lost.update(dict.fromkeys(late))
-            self._pages_lost.update(dict.fromkeys(late_pages))
+        late = self._late(now, self._asked)
+        late_pages = self._late(now, self._pages_asked)
+        if not late and not late_pages:
+            return
+        self._pace.lost(now)
+        overtaken = [index for index in late if self._asked[index] < self._progress[0]]
+        # Nothing came for the others: the gateway fell, or the link is so slow that all of it is still on its way. Only
+        # the last few are asked for again. If they come first, what was asked for before them is lost; if it comes
+        # before them, it was not, and the slow link carries a few segments twice instead of all.
+        probes = late[len(overtaken) :][-_PROBES:]
+        if probes:
+            self._silent_since = now
+        # They are asked for even where the credit has shrunk below what waits on.
+        self._probes_due = len(probes)
+        for index in (*overtaken, *probes):
+            del self._asked[index]
+        self._lost = dict.fromkeys((*probes, *overtaken, *self._lost))
+        for page in late_pages:
+            del self._pages_asked[page]
+            self._pages_lost[page] = None
+
+    def _late(self, now: float, asked: dict[int, float]) -> list[int]:
+        """The late ones, at the front: what was asked for later is late later, so the first that is not ends it."""
+        return list(itertools.takewhile(lambda index: now >= self._deadline(asked[index]), asked))
 
     def _plan_again(self, now: float, room: int) -> Ask | None:
-        segments = list(self._lost)[: max(room, 0)]
+        segments = list(itertools.islice(self._lost, max(room, 0)))
         pages = list(self._pages_lost)[:_MAX_ASKED_PAGES]
         if not segments and not pages:
             return None
@@ -130,7 +146,9 @@ class Receiver:
             del self._lost[index]
         for page in pages:
             del self._pages_lost[page]
+        self._pages_asked_again.update(pages)
         self._asked_again.update(segments)
+        self._probes_due = 0
         return self._note_asked(now, pages, segments, again=True)
 
     def _note_asked(self, now: float, pages: list[int], segments: list[int], again: bool) -> Ask:
@@ -159,7 +177,7 @@ class Receiver:
         if asked < progress_asked:
             # Overtaken by what was asked for later: on a link that keeps its order it was dropped.
             return asked + self._pace.overtaken_s
-        return max(asked, progress_came) + self._pace.repair_s
+        return max(asked, progress_came, self._silent_since) + self._pace.repair_s
 
     def next_deadline(self) -> float | None:
         """When ``plan`` should be called again at the latest, if nothing arrives; None if nothing is in flight."""
@@ -173,8 +191,10 @@ class Receiver:
         if index in self._digests:
             return []
         self._digests[index] = manifest.check_page(self._announced, index, self._segments, payload)
-        self._note_progress(now, self._pages_asked.pop(index, None))
+        asked = self._pages_asked.pop(index, None)
         self._pages_lost.pop(index, None)
+        # A page stands before the segments that were asked for with it: after a second ask, nobody knows which came.
+        self._note_progress(now, self._progress[0] if index in self._pages_asked_again else asked)
         held = self._held.pop(index, {})
         self._held_count -= len(held)
         kept = []
@@ -192,6 +212,9 @@ class Receiver:
             raise Malformed("there is no such segment")
         if index in self.have:
             self.refetched += 1
+            if index in self._asked_again:
+                # The second copy of what was asked for twice: more may be queued behind it.
+                self._note_progress(now, self._progress[0])
             return []
         page = index // PAGE_DIGESTS
         if page not in self._digests:
@@ -225,7 +248,6 @@ class Receiver:
         # Karn's rule: what was asked for twice says nothing about the round trip.
         if asked is not None and index not in self._asked_again:
             self._pace.arrived(now - asked)
-        self._asked_again.discard(index)
         self._note_progress(now, asked)
 
     def _note_progress(self, now: float, asked: float | None) -> None:

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from wire.bits import Bitmap
 from wire.manifest import Manifest, page_count
@@ -209,9 +210,9 @@ class Device:
         while ask := self.receiver.plan(now, self.pace.credit):
             self.asks += 1
             self.asked_again += len(ask.segments) if ask.again else 0
-            arguments = (self._asker, self.obj, ask.pages, ask.segments, ask.again)
             assert self.receiver.in_flight <= 64
-            self.clock.at(now + self.link.delay_s, lambda a=arguments: self.gateway.ask(*a))  # type: ignore[misc]
+            send = partial(self.gateway.ask, self._asker, self.obj, ask.pages, ask.segments, ask.again)
+            self.clock.at(now + self.link.delay_s, send)
         deadline = self.receiver.next_deadline()
         if deadline is None:
             assert self.receiver.complete, "nothing in flight, and work remains"
