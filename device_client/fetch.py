@@ -19,6 +19,7 @@ from wire.limits import MAX_CREDIT, MAX_RANGES
 from wire.messages import ObjectEntry, Want
 from wire.names import decode_reference, encode_reference
 from wire.pace import Pace
+from wire.receiver import Ask
 from wire.topics import ObjectTopic
 
 MAX_AT_ONCE = 3
@@ -208,10 +209,18 @@ class Fetcher:
         return deadline
 
     def _ask(self, download: Download, now: float, budget: int) -> None:
-        ask = download.plan(now, budget)
-        if ask is None or self._session is None:
-            return
-        want = Want(
+        # What is asked for again and what is asked for first are two asks.
+        session = self._session
+        while session is not None and (ask := download.plan(now, budget)) is not None:
+            try:
+                session.post(self._want(download, ask, budget))
+            except LinkFailed:
+                download.restart()
+                return
+
+    @staticmethod
+    def _want(download: Download, ask: Ask, budget: int) -> Want:
+        return Want(
             kind=download.held.kind,
             recipient=decode_reference(download.held.recipient),
             object=download.entry.object,
@@ -220,10 +229,6 @@ class Fetcher:
             credit=max(len(ask.segments), min(budget, MAX_CREDIT)),
             again=ask.again,
         )
-        try:
-            self._session.post(want)
-        except LinkFailed:
-            download.restart()
 
     def _saved(self, download: Download, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:

@@ -138,6 +138,11 @@ class ScriptedGateway:
         self.client.disconnect()
         self.client.loop_stop()
 
+    def forget(self) -> None:
+        """As a gateway does whose device has gone, or that has just started."""
+        with self._lock:
+            self._sender.reset()
+
     def _on_connect(self, client: mqtt.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any) -> None:
         assert not code.is_failure, code
         client.subscribe(
