@@ -12,7 +12,7 @@ from device_client.errors import AlreadyEnrolled, EnrolmentFailed, LinkFailed, L
 from device_client.link import Credentials, Link
 from device_client.store import files
 from device_client.store.keys import DeviceKeys, Identity, KeyFiles, Reader, Secrets
-from device_client.tls import Address, authority_context, parse_broker, pinned_context
+from device_client.tls import Address, authority_context, first_context, parse_broker
 from wire import enrolment, hpke, sign, topics
 from wire.enrolment import CodeKeys, Welcome
 from wire.errors import WireError
@@ -34,15 +34,13 @@ async def enrol(folder: Path, uri: str, name: str, timeout_s: float, tell: Tell,
         raise AlreadyEnrolled
     try:
         link = enrolment.parse_link(uri)
-    except WireError:
+    except WireError as error:
         raise EnrolmentFailed(
-            "this is not an enrolment link, or it was cut: copy all of it, quoted for the shell"
+            f"this link cannot be used ({error}): copy all of it, quoted for the shell, or ask for a new one"
         ) from None
     if link.expires <= time.time() * 1000:
         raise EnrolmentFailed("this link has expired: ask for a new one")
     address = parse_broker(link.broker)
-    if address.tls and len(link.certificate) != 32:
-        raise EnrolmentFailed("this link does not say which certificate the broker has: ask for a new one")
     files.make_folder(folder)
     with files.FolderLock(folder):
         keys = DeviceKeys.generate()
@@ -60,7 +58,7 @@ async def _introduce(
     reference = encode_reference(link.enrolment)
     code_keys = CodeKeys.derive(link.code, reference)
     payload = enrolment.pack_request(code_keys, link.site, reference, keys.sign, hpke.raw_public(keys.exchange), name)
-    tls = await asyncio.to_thread(pinned_context, address, link.certificate) if address.tls else None
+    tls = await asyncio.to_thread(first_context, address, link.certificate)
     answers: asyncio.Queue[bytes] = asyncio.Queue(4)
 
     def arrived(topic: str, data: bytes, _retained: bool) -> None:
@@ -133,7 +131,7 @@ def _check_authority(authority: bytes) -> None:
     try:
         authority_context(authority)
     except (ssl.SSLError, UnicodeDecodeError, ValueError):
-        raise EnrolmentFailed("the gateway sent no authority for its broker's certificate: ask its operator") from None
+        raise EnrolmentFailed("the gateway sent an authority that is none: ask its operator") from None
 
 
 def _forget(folder: Path) -> None:

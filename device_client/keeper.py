@@ -14,6 +14,7 @@ from device_client.errors import LeaseEnded
 from device_client.session import Session
 from device_client.store.catalogue import ReceiptKey, ReceiptRecord
 from device_client.store.state import State, Store
+from wire.limits import MAX_STUDIES
 from wire.messages import Known, Receipt, Sync, Synced
 from wire.names import decode_reference
 
@@ -151,7 +152,7 @@ class Keeper:
             ]
             reference = decode_reference(shelf.recipient)
             head = shelf.sequence if shelf.head is not None else 0
-            known.append(Known(kind=shelf.kind, recipient=reference, head=head, studies=studies[:4096]))
+            known.append(Known(kind=shelf.kind, recipient=reference, head=head, studies=studies[:MAX_STUDIES]))
         return known
 
     async def _send_receipts(self, now: float) -> None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 from device_client.errors import EnrolmentFailed, LinkFailed
 
-_SCHEMES = {"mqtt": 1883, "mqtts": 8883}
-
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -23,20 +21,16 @@ class Address:
 
 
 def parse_broker(url: str) -> Address:
-    """``mqtt://host:port`` for loopback only, ``mqtts://host:port`` for everywhere; EnrolmentFailed otherwise."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise EnrolmentFailed("the broker's address in the link is not legal: ask for a new link") from None
-    if parts.scheme not in _SCHEMES or not parts.hostname or parts.path.strip("/") or parts.username:
-        raise EnrolmentFailed("the broker's address in the link is not mqtt(s)://HOST:PORT: ask for a new link")
+    """``mqtt://host:port`` or ``mqtts://host:port``, of a form that wire.enrolment has checked.
+
+    EnrolmentFailed for another machine without TLS: the state folder may have been edited since.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 0
     tls = parts.scheme == "mqtts"
-    if not tls and not _is_loopback(parts.hostname):
-        raise EnrolmentFailed(
-            "the broker is on another machine and its address has no TLS: the gateway must offer mqtts://"
-        )
-    return Address(parts.hostname, port or _SCHEMES[parts.scheme], tls)
+    if not tls and not _is_loopback(host):
+        raise EnrolmentFailed("the broker is on another machine and its address has no TLS: enrol again")
+    return Address(host, port, tls)
 
 
 def _is_loopback(host: str) -> bool:
@@ -49,11 +43,23 @@ def _is_loopback(host: str) -> bool:
 
 
 def authority_context(authority: bytes) -> ssl.SSLContext:
-    """Trust what the enrolled authority (PEM) vouches for, host name or address included, and nothing else."""
+    """Trust what the enrolled authority (PEM) vouches for, host name or address included, and nothing else.
+
+    An empty one says that the broker has a certificate of an authority that this system trusts.
+    """
+    if not authority:
+        return ssl.create_default_context()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=authority.decode("ascii"))
     return context
+
+
+def first_context(address: Address, digest: bytes) -> ssl.SSLContext | None:
+    """For the connection that enrols: none without TLS, the pinned certificate, or the system's authorities."""
+    if not address.tls:
+        return None
+    return pinned_context(address, digest) if digest else ssl.create_default_context()
 
 
 def pinned_context(address: Address, digest: bytes, timeout_s: float = 10.0) -> ssl.SSLContext:

@@ -1,5 +1,6 @@
 """A Mosquitto of one's own on a free port."""
 
+import os
 import shutil
 import signal
 import socket
@@ -38,7 +39,8 @@ class Mosquitto:
         self.folder = folder
         self.port = free_port()
         self.passwords = folder / "passwords" if passwords else None
-        lines = [f"listener {self.port} 127.0.0.1", "use_username_as_clientid true", "max_queued_messages 0"]
+        lines = ["user root"] if os.geteuid() == 0 else []
+        lines += [f"listener {self.port} 127.0.0.1", "use_username_as_clientid true", "max_queued_messages 0"]
         if self.passwords is not None:
             self.passwords.touch(0o600)
             lines += ["allow_anonymous false", f"password_file {self.passwords}"]

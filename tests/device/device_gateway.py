@@ -71,7 +71,7 @@ class Study:
 class ScriptedGateway:
     """Everything of one recipient; ``start`` connects. The knobs are plain attributes."""
 
-    def __init__(self, port: int, name: str = "", password: str = "", ca: str | None = None) -> None:
+    def __init__(self, port: int, ca: str | None = None) -> None:
         self.root = Ed25519PrivateKey.generate()
         self.signer = Ed25519PrivateKey.generate()
         self.exchange = ec.generate_private_key(ec.SECP256R1())
@@ -111,8 +111,8 @@ class ScriptedGateway:
         self._stop = False
         self._up = threading.Event()
         self._port = port
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, name or encode_reference(self.gateway))
-        self.client.username_pw_set(name or encode_reference(self.gateway), password)
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, self.name)
+        self.client.username_pw_set(self.name, "")
         if ca is not None:
             self.client.tls_set(ca)
         self.client.on_connect = self._on_connect
@@ -122,6 +122,10 @@ class ScriptedGateway:
     @property
     def ref(self) -> str:
         return encode_reference(self.recipient)
+
+    @property
+    def name(self) -> str:
+        return encode_reference(self.gateway)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from device_broker import wait_until
 from device_gateway import KIND, SITE, make_study, now_ms
 
+from device_client.service import request
 from wire import envelope, topics
 from wire.messages import Head, HeadEntry
 from wire.names import encode_reference
@@ -34,7 +35,7 @@ class Watched:
         )
 
     def listed(self):
-        return self.device.json("studies")
+        return request(self.device.folder, {"op": "studies"}, lambda _message: None)
 
     def study(self, uid: str):
         return next(one for one in self.listed() if one["StudyInstanceUID"] == uid)
@@ -122,7 +123,9 @@ def test_an_overdue_head_is_not_current(gateway, enrolled):
     gateway.next_due_ms = 500
     gateway.announce(study)
     enrolled.call("run", "--once", "--timeout", "10")
-    wait_until(lambda: not enrolled.json("studies")[0]["current"], what="overdue")
+    wait_until(
+        lambda: not request(enrolled.folder, {"op": "studies"}, lambda _message: None)[0]["current"], what="overdue"
+    )
 
 
 def test_a_key_set_rolls_on_and_never_back(gateway, watched):
