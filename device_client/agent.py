@@ -69,6 +69,11 @@ class Agent:
         self._address = address
         self._tls = authority_context(state.identity.authority) if address.tls else None
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker."""
+        return self._session is not None
+
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
@@ -305,4 +310,4 @@ class Agent:
         busy = keeper is None or household is None or household.busy or keeper.owes or not self._mail.idle
         progress_at = max(self._progress_at, household.fetcher.progress_at if household is not None else 0.0)
         store = household.store if household is not None else None
-        return Standing(self._session is not None, store, synced, busy, progress_at)
+        return Standing(self.connected, store, synced, busy, progress_at)

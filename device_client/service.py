@@ -60,6 +60,8 @@ class Service:
         stream = EventStream(self._agent.events)
         last: dict[str, float] = {}
         try:
+            # The first line says that from here on nothing is missed.
+            await send({"event": {"event": "watching", "connected": self._agent.connected}})
             while True:
                 event = await stream.next()
                 if event["event"] == "progress":
