@@ -1,16 +1,23 @@
 """What the command line shows of a running gateway: its parts' health, its studies."""
 
 import json
+import socket
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import config as configuration
-from gateway.app import State
+from gateway.app import State, open_index
 from gateway.control import Client
-from gateway.management import routing
 from gateway.management.index import arrivals_read, deliveries
+from gateway.management.index.arrivals_tables import studies
 from gateway.management.registry import Registry
+from gateway.management.routing import Rules
+
+_MOST = 100_000
+_CONNECT_S = 2.0
 
 
 def probe(state: State) -> list[dict[str, Any]]:
@@ -19,54 +26,78 @@ def probe(state: State) -> list[dict[str, Any]]:
     client = Client(state.socket)
     core = client.status()
     client.close()
-    connected = bool(core and core["broker"])
+    connected = bool(core and core.get("broker"))
     return [
-        _part("core", core is not None, f"{core['devices_online']} devices online" if core else "does not answer"),
+        _core_part(core),
         _part("broker", connected, config.broker_url if connected else "the core is not connected to it"),
-        _probe_intake(config.dicom.host, config.dicom.port, config.dicom.aet),
+        _probe_intake(config.dicom, is_running=core is not None),
         _probe_index(state, config),
     ]
+
+
+def _core_part(core: dict[str, Any] | None) -> dict[str, Any]:
+    if core is None:
+        return _part("core", False, "does not answer: start it with `mpacs-gateway run`")
+    troubles = core.get("troubles") or {}
+    if troubles:
+        return _part("core", False, "; ".join(f"{part}: {text}" for part, text in sorted(troubles.items())))
+    return _part("core", True, f"{core.get('devices_online', 0)} devices online")
 
 
 def _part(name: str, healthy: bool, detail: str) -> dict[str, Any]:
     return {"part": name, "healthy": healthy, "detail": detail}
 
 
-def _probe_intake(host: str, port: int, aet: str) -> dict[str, Any]:
+def _probe_intake(dicom: configuration.Dicom, is_running: bool) -> dict[str, Any]:
     """By C-ECHO, as a modality would see it; a bare connection would only pile up in the SCP."""
-    from gateway.middleware.echo import echo
+    where = f"{dicom.aet}@{dicom.host}:{dicom.port}"
+    if not dicom.port:
+        return _part("intake", is_running, "on a port that the system chose")
+    answered = False
+    if is_running or _listens(_reachable(dicom.host), dicom.port):
+        from gateway.middleware.echo import echo
 
-    where = f"{aet}@{host}:{port}"
-    answered = echo("127.0.0.1" if host == "0.0.0.0" else host, port, aet)  # noqa: S104  # compared, not bound
+        answered = echo(_reachable(dicom.host), dicom.port, dicom.aet)
     return _part("intake", answered, where if answered else f"{where} does not answer a C-ECHO")
 
 
-def _probe_index(state: State, config: configuration.Config) -> dict[str, Any]:
-    from gateway.app import open_index
+def _reachable(host: str) -> str:
+    """The address under which this machine reaches what listens on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
 
-    opened = open_index(state, config)
-    with opened.connect() as connection:
-        count = len(arrivals_read.studies(connection, limit=100_000))
-    opened.dispose()
+
+def _listens(host: str, port: int) -> bool:
+    """Whether anybody does, which is quicker found out than by a C-ECHO; only asked where no core runs."""
+    try:
+        socket.create_connection((host, port), _CONNECT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def _probe_index(state: State, config: configuration.Config) -> dict[str, Any]:
+    try:
+        opened = open_index(state, config)
+        with opened.connect() as connection:
+            count = connection.execute(sa.select(sa.func.count()).select_from(studies)).scalar()
+        opened.dispose()
+    except SQLAlchemyError as error:
+        return _part("index", False, f"cannot be read or written ({type(error).__name__})")
     return _part("index", True, f"{count} studies")
 
 
 def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
-    """All studies as ``mpacs-gateway studies --json`` prints them."""
-    profiles = registry.profiles()
+    """All studies as ``mpacs-gateway studies --json`` prints them.
+
+    ``instances`` counts them by state; its ``pending`` are those of ``received`` that have pixels to be rendered.
+    """
+    rules = Rules(registry.profiles())
     found = []
     with opened.connect() as connection:
-        for study in arrivals_read.studies(connection, limit=100_000):
-            layers: dict[str, dict[str, int]] = {}
-            for sealed in deliveries.objects_of(connection, study.id):
-                layer = layers.setdefault(sealed.layer, {"objects": 0, "frames": 0, "bytes": 0})
-                layer["objects"] += 1
-                layer["frames"] += sealed.frames
-                layer["bytes"] += sealed.size
-            states: dict[str, int] = {}
-            for instance in arrivals_read.instances_of(connection, study.id):
-                states[instance.state] = states.get(instance.state, 0) + 1
-            entitled = routing.recipients(json.loads(study.attributes), study.PatientID, profiles)
+        layers = deliveries.layer_totals(connection)
+        states = deliveries.state_counts(connection)
+        for study in arrivals_read.studies(connection, limit=_MOST):
+            entitled = rules.recipients(json.loads(study.attributes), study.PatientID)
             found.append(
                 {
                     "StudyInstanceUID": study.StudyInstanceUID,
@@ -74,8 +105,8 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
                     "PatientName": study.PatientName,
                     "NumberOfStudyRelatedInstances": study.NumberOfStudyRelatedInstances,
                     "settled": study.settled,
-                    "layers": layers,
-                    "instances": states,
+                    "layers": layers.get(study.id, {}),
+                    "instances": states.get(study.id, {}),
                     "recipients": [f"{p.kind}:{p.identifier}" for p in entitled],
                 }
             )

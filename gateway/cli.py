@@ -1,78 +1,19 @@
 """``mpacs-gateway``: exit 0 done, 1 refused or failed, 2 wrong usage."""
 
 import asyncio
-import datetime as dt
-import json
+import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
 from wire.errors import NameInvalid
 from wire.names import Kind, check_kind, check_site
 
-_DEFAULT_STATE = Path("mpacs-gateway-state")
-_PIPED_WIDTH = 240
 _KIND = click.Choice(["patient", "doctor", "ward"])
-
-
-def _fail(text: str, code: int = 1) -> None:
-    click.echo(f"mpacs-gateway: {text}", err=True)
-    sys.exit(code)
-
-
-def _state_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``--state`` stands before or after the command; the latter wins."""
-
-    @click.option(
-        "--state",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="MPACS_STATE",
-        metavar="DIR",
-        help=f"The state folder (or MPACS_STATE); {_DEFAULT_STATE} unless set.",
-    )
-    @click.pass_context
-    @wraps(function)
-    def wrapper(context: click.Context, state: Path | None, *args: Any, **kwargs: Any) -> Any:
-        from gateway.app import State
-
-        chosen = state or (context.parent.params.get("state") if context.parent else None) or _DEFAULT_STATE
-        try:
-            return function(State(chosen), *args, **kwargs)
-        except (ConfigError, NameInvalid) as error:
-            _fail(str(error))
-        except PermissionError as error:
-            _fail(f"{error.filename} cannot be used: run this as the user that owns the state folder")
-
-    return wrapper
-
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-
-
-def _table(columns: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH  # a file or a pipe has no edge: nothing is cut
-    console.print(table)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
-
-
-def _time(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).astimezone().isoformat(timespec="seconds")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,7 +35,7 @@ def main(state: Path | None) -> None:
 @click.option("--dicom-port", type=click.IntRange(1, 65535), default=11112, show_default=True)
 @click.option("--mqtt-port", type=click.IntRange(1, 65535), default=None, help="1883, or 8883 with TLS.")
 @click.option("--https-port", type=click.IntRange(1, 65535), default=8443, show_default=True)
-@_state_option
+@state_option
 def init(state: Any, site: str, host: str, dicom_port: int, mqtt_port: int | None, https_port: int) -> None:
     """Make the state folder: configuration and keys.
 
@@ -121,7 +62,7 @@ def init(state: Any, site: str, host: str, dicom_port: int, mqtt_port: int | Non
 
 
 @main.command()
-@_state_option
+@state_option
 def run(state: Any) -> None:
     """Run broker, intake and delivery until SIGTERM; prints one line when all are ready.
 
@@ -130,6 +71,7 @@ def run(state: Any) -> None:
       mpacs-gateway run --state /var/lib/mpacs
     """
     from gateway import app
+    from gateway.supervisor import StartFailed
 
     app.set_up_log()
     try:
@@ -137,14 +79,17 @@ def run(state: Any) -> None:
     except FileNotFoundError:
         raise ConfigError(f"{state.root} is not there: run `mpacs-gateway init --state {state.root}` first") from None
     except app.AlreadyRunning as error:
-        _fail(str(error))
-    asyncio.run(app.run(state))
-    del held
+        fail(str(error))
+    try:
+        asyncio.run(app.run(state))
+    except StartFailed as error:
+        fail(str(error))
+    os.close(held)
 
 
 @main.command()
-@_json_option
-@_state_option
+@json_option
+@state_option
 def status(state: Any, as_json: bool) -> None:
     """Say how each part is; exit 0 only when all are healthy.
 
@@ -156,11 +101,9 @@ def status(state: Any, as_json: bool) -> None:
 
     parts = probe(state)
     if as_json:
-        _print_json(parts)
+        print_json(parts)
     else:
-        _table(
-            ["part", "healthy", "detail"], [[p["part"], "yes" if p["healthy"] else "NO", p["detail"]] for p in parts]
-        )
+        table(["part", "healthy", "detail"], [[p["part"], "yes" if p["healthy"] else "NO", p["detail"]] for p in parts])
     sys.exit(0 if all(part["healthy"] for part in parts) else 1)
 
 
@@ -182,8 +125,8 @@ def profile() -> None:
 @click.argument("identifier", metavar="ID")
 @click.option("--name", default="", help="As the header spells it, such as 'Kim^Minsu'.")
 @click.option("--attends", multiple=True, metavar="PATIENT_ID", help="May be repeated; '*' for all patients.")
-@_json_option
-@_state_option
+@json_option
+@state_option
 def profile_add(state: Any, kind: str, identifier: str, name: str, attends: tuple[str, ...], as_json: bool) -> None:
     """Add a profile, or change its name and whom it attends. ID is the identifier in the hospital's headers.
 
@@ -192,21 +135,23 @@ def profile_add(state: Any, kind: str, identifier: str, name: str, attends: tupl
       mpacs-gateway profile add doctor D-17 --name 'Kim^Minsu' --attends P-1001 --attends P-1002
     """
     from gateway import app
+    from gateway.management.registry import NotTaken
 
-    if not identifier.strip():
-        raise click.UsageError("ID is empty")
     config, opened, registry = app.open_registry(state)
-    made, is_new = registry.put_profile(check_kind(kind), identifier, name, attends)
+    try:
+        made, is_new = registry.put_profile(check_kind(kind), identifier, name, attends)
+    except NotTaken as error:
+        fail(str(error))
     app.publish_access(state, config, opened)
     if as_json:
-        _print_json({"kind": kind, "id": identifier, "reference": made.reference, "new": is_new})
+        print_json({"kind": kind, "id": made.identifier, "reference": made.reference, "new": is_new})
     else:
-        click.echo(f"{'added' if is_new else 'changed'} {kind} {identifier} (reference {made.reference})")
+        click.echo(f"{'added' if is_new else 'changed'} {kind} {made.identifier} (reference {made.reference})")
 
 
 @profile.command("list")
-@_json_option
-@_state_option
+@json_option
+@state_option
 def profile_list(state: Any, as_json: bool) -> None:
     """List all profiles.
 
@@ -222,16 +167,16 @@ def profile_list(state: Any, as_json: bool) -> None:
         for p in registry.profiles()
     ]
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         columns = ["kind", "id", "name", "attends", "reference"]
-        _table(columns, [[str(row[c]) if c != "attends" else ", ".join(row[c]) for c in columns] for row in found])
+        table(columns, [[str(row[c]) if c != "attends" else ", ".join(row[c]) for c in columns] for row in found])
 
 
 @profile.command("remove")
 @click.argument("kind", type=_KIND)
 @click.argument("identifier", metavar="ID")
-@_state_option
+@state_option
 def profile_remove(state: Any, kind: str, identifier: str) -> None:
     """Remove a profile and revoke its devices.
 
@@ -246,7 +191,7 @@ def profile_remove(state: Any, kind: str, identifier: str) -> None:
     try:
         registry.remove_profile(check_kind(kind), identifier)
     except Unknown as error:
-        _fail(str(error))
+        fail(str(error))
     app.publish_access(state, config, opened)
     click.echo(f"removed {kind} {identifier}")
 
@@ -266,8 +211,8 @@ def _recipient(text: str) -> tuple[Kind, str]:
 
 @main.command()
 @click.argument("recipient", metavar="patient:ID|doctor:ID|ward:ID")
-@_json_option
-@_state_option
+@json_option
+@state_option
 def invite(state: Any, recipient: str, as_json: bool) -> None:
     """Print a one-time link, as text and QR, that enrols one device within ten minutes.
 
@@ -277,27 +222,27 @@ def invite(state: Any, recipient: str, as_json: bool) -> None:
       mpacs-device enrol 'https://...'
     """
     from gateway import app
-    from gateway.management.registry import Unknown
+    from gateway.management.registry import NotTaken, Unknown
 
     kind, identifier = _recipient(recipient)
     config, opened, registry = app.open_registry(state)
     try:
         invitation = registry.invite(kind, identifier)
-    except Unknown as error:
-        _fail(str(error))
+    except (Unknown, NotTaken) as error:
+        fail(str(error))
     app.publish_access(state, config, opened)
     if as_json:
-        _print_json({"uri": invitation.uri, "expires": _time(invitation.expires_at)})
+        print_json({"uri": invitation.uri, "expires": local_time(invitation.expires_at)})
         return
     import segno
 
     segno.make(invitation.uri, error="l").terminal(compact=True)
-    click.echo(f"{invitation.uri}\n\nfor one device of {kind} {identifier}, until {_time(invitation.expires_at)}")
+    click.echo(f"{invitation.uri}\n\nfor one device of {kind} {identifier}, until {local_time(invitation.expires_at)}")
 
 
 @main.command()
-@_json_option
-@_state_option
+@json_option
+@state_option
 def devices(state: Any, as_json: bool) -> None:
     """List the enrolled devices.
 
@@ -313,22 +258,22 @@ def devices(state: Any, as_json: bool) -> None:
             "device": d.device,
             "name": d.name,
             "recipient": f"{p.kind}:{p.identifier}",
-            "enrolled": _time(d.enrolled_at),
-            "seen": _time(d.seen_at),
-            "revoked": _time(d.revoked_at) if d.revoked_at else None,
+            "enrolled": local_time(d.enrolled_at),
+            "seen": local_time(d.seen_at),
+            "revoked": local_time(d.revoked_at) if d.revoked_at else None,
         }
         for d, p in registry.devices()
     ]
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         columns = ["device", "name", "recipient", "enrolled", "seen", "revoked"]
-        _table(columns, [[str(row[c] or "") for c in columns] for row in found])
+        table(columns, [[str(row[c] or "") for c in columns] for row in found])
 
 
 @main.command()
 @click.argument("device")
-@_state_option
+@state_option
 def revoke(state: Any, device: str) -> None:
     """Shut a device out: its login, its keys and its lease end now. DEVICE is its reference or the beginning of it.
 
@@ -343,14 +288,14 @@ def revoke(state: Any, device: str) -> None:
     try:
         revoked = registry.revoke(device)
     except Unknown as error:
-        _fail(str(error))
+        fail(str(error))
     app.publish_access(state, config, opened)
     click.echo(f"revoked {revoked.device}")
 
 
 @main.command()
-@_json_option
-@_state_option
+@json_option
+@state_option
 def studies(state: Any, as_json: bool) -> None:
     """List the studies that the gateway holds, and whom they are for.
 
@@ -364,7 +309,7 @@ def studies(state: Any, as_json: bool) -> None:
     _, opened, registry = app.open_registry(state)
     found = list_studies(opened, registry)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     columns = ["PatientID", "PatientName", "StudyInstanceUID", "NumberOfStudyRelatedInstances", "settled"]
     rows = [
@@ -375,7 +320,7 @@ def studies(state: Any, as_json: bool) -> None:
         ]
         for row in found
     ]
-    _table(["PatientID", "PatientName", "study", "instances", "settled", "layers", "recipients"], rows)
+    table(["PatientID", "PatientName", "study", "instances", "settled", "layers", "recipients"], rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The gateway's configuration: one YAML file in the state folder, validated before anything starts."""
 
 import ipaddress
+import itertools
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +12,13 @@ from msgspec import Meta, Struct, field
 from wire.errors import NameInvalid
 from wire.names import check_site
 
-Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[float, Meta(gt=0)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+AnyPort = Annotated[int, Meta(ge=0, le=65535)]
+"""0: one that is free."""
+Seconds = Annotated[float, Meta(gt=0, le=31 * 86400)]
 FILE_NAME = "gateway.yaml"
+_HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_MOST_HOST_CHARACTERS = 253
 
 
 class ConfigError(Exception):
@@ -23,22 +29,24 @@ class Dicom(Struct, frozen=True, forbid_unknown_fields=True):
     """The storage SCP. Empty allow-lists admit everybody; set them in a hospital."""
 
     host: str = "127.0.0.1"
-    port: Port = 11112
+    port: AnyPort = 11112
     aet: Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")] = "MPACS"
     allow_calling: list[str] = field(default_factory=list)
     allow_addresses: list[str] = field(default_factory=list)
     max_associations: Annotated[int, Meta(ge=1, le=200)] = 20
-    network_timeout_s: Positive = 30.0
+    network_timeout_s: Seconds = 30.0
 
 
 class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
     """Where devices reach the broker (``port``), and where the gateway does (``local_port``, loopback, plain TCP).
 
-    Both are the same listener as long as ``host`` of the gateway is a loopback address.
+    Both are the same listener as long as ``host`` of the gateway is a loopback address. ``listen`` is the address on
+    which devices are awaited; empty: ``host`` where that is an address, all addresses where it is a name.
     """
 
     port: Port = 1883
-    local_port: Port = 0
+    local_port: AnyPort = 0
+    listen: str = ""
 
 
 class Https(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,12 +67,12 @@ class Rendering(Struct, frozen=True, forbid_unknown_fields=True):
 class Delivery(Struct, frozen=True, forbid_unknown_fields=True):
     """Times of delivery: heads fall due every ``head_ward_s`` or ``head_s``; a study settles after ``settle_s``."""
 
-    head_ward_s: Positive = 15.0
-    head_s: Positive = 300.0
-    settle_s: Positive = 3.0
+    head_ward_s: Seconds = 15.0
+    head_s: Seconds = 300.0
+    settle_s: Seconds = 3.0
     window_days: Annotated[int, Meta(ge=1, le=3650)] = 30
-    lease_h: Positive = 72.0
-    invite_min: Positive = 10.0
+    lease_h: Annotated[float, Meta(gt=0, le=8784)] = 72.0
+    invite_min: Annotated[float, Meta(gt=0, le=1440)] = 10.0
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +97,19 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         """The broker's loopback port."""
         if not self.tls:
             return self.mqtt.port
-        return self.mqtt.local_port or self.mqtt.port + 1
+        return self.mqtt.local_port or (self.mqtt.port + 1 if self.mqtt.port < 65535 else self.mqtt.port - 1)
+
+    @property
+    def local_host(self) -> str:
+        """Where the broker listens for this machine alone."""
+        return self.host if not self.tls and self.host != "localhost" else "127.0.0.1"
+
+    @property
+    def listen_host(self) -> str:
+        """Where the broker listens for devices on the network."""
+        if self.mqtt.listen:
+            return self.mqtt.listen
+        return self.host if is_address(self.host) else "0.0.0.0"  # noqa: S104  # a name may stand for any interface
 
     @property
     def broker_url(self) -> str:
@@ -104,14 +124,18 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return f"https://{host}:{self.https.port}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether ``host`` is this machine itself: ``localhost``, 127.0.0.0/8 or ::1."""
-    if host == "localhost":
-        return True
+def is_address(host: str) -> bool:
+    """Whether ``host`` is an IP address rather than a name."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        ipaddress.ip_address(host)
     except ValueError:
         return False
+    return True
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` is this machine itself: ``localhost``, 127.0.0.0/8 or ::1."""
+    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
 
 
 def load(state: Path) -> Config:
@@ -119,7 +143,7 @@ def load(state: Path) -> Config:
     path = state / FILE_NAME
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{path} is not there: run `mpacs-gateway init --state {state}` first") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
@@ -127,12 +151,47 @@ def load(state: Path) -> Config:
 
 
 def parse(data: bytes, where: str) -> Config:
-    """A configuration from YAML; ``where`` names it in errors."""
+    """A configuration from YAML; ``where`` names it in errors, which name the key."""
     try:
         config = msgspec.yaml.decode(data, type=Config)
-        check_site(config.site)
-        for network in config.dicom.allow_addresses:
-            ipaddress.ip_network(network)
-    except (msgspec.DecodeError, NameInvalid, ValueError) as error:
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    try:
+        check(config)
+    except (NameInvalid, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
+
+
+def check(config: Config) -> None:
+    """What types do not say; NameInvalid or ValueError names the key."""
+    check_site(config.site)
+    _check_host("host", config.host)
+    if config.mqtt.listen and not is_address(config.mqtt.listen):
+        raise ValueError("mqtt.listen: an IP address, or empty")
+    if not is_address(config.dicom.host) and config.dicom.host != "localhost":
+        raise ValueError("dicom.host: an IP address to listen on, such as 0.0.0.0 for all")
+    for network in config.dicom.allow_addresses:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValueError(f"dicom.allow_addresses: {error}") from None
+    ports = {"dicom.port": config.dicom.port, "mqtt.port": config.mqtt.port, "https.port": config.https.port}
+    if config.tls:
+        ports["mqtt.local_port"] = config.local_port
+    for (one, port), (other, same) in itertools.combinations(ports.items(), 2):
+        if port == same and port:
+            raise ValueError(f"{one} and {other} are both {port}: each needs a port of its own")
+
+
+def _check_host(key: str, host: str) -> None:
+    if is_address(host):
+        address = ipaddress.ip_address(host)
+        if address.is_unspecified or address.is_multicast or "%" in host:
+            raise ValueError(f"{key}: one address or name under which devices reach this machine, not {host}")
+        return
+    labels = host.split(".")
+    if len(host) > _MOST_HOST_CHARACTERS or not all(map(_HOST_LABEL.fullmatch, labels)) or labels[-1].isdigit():
+        raise ValueError(f"{key}: an IP address or a DNS name of a-z, 0-9, hyphens and dots")

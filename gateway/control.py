@@ -8,37 +8,54 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 _TIMEOUT_S = 5.0
+_SUN_PATH_BYTES = 100
 
 
-def _address(path: Path) -> str:
+@contextlib.contextmanager
+def _address(path: Path) -> Iterator[str]:
     """A path that fits ``sun_path`` (108 bytes): through the open folder where the state folder's is too long."""
     text = str(path)
-    return text if len(text.encode()) < 100 else f"/proc/self/fd/{os.open(path.parent, os.O_RDONLY)}/{path.name}"
+    if len(text.encode()) < _SUN_PATH_BYTES:
+        yield text
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 async def serve(path: Path, wake: Callable[[], None], status: Callable[[], dict[str, Any]]) -> asyncio.Server:
-    """Listen on ``path``, for this user only."""
+    """Listen on ``path``, for this user only. What is no request of the protocol ends its connection."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ValueError):
+        try:
             while line := await reader.readline():
-                operation = json.loads(line).get("op")
-                if operation == "wake":
-                    wake()
-                elif operation == "status":
-                    writer.write(json.dumps(status()).encode() + b"\n")
-                    await writer.drain()
-        writer.close()
+                match json.loads(line):
+                    case {"op": "wake"}:
+                        wake()
+                    case {"op": "status"}:
+                        writer.write(json.dumps(status()).encode() + b"\n")
+                        await writer.drain()
+                    case _:
+                        return
+        except (ConnectionError, ValueError, RecursionError):
+            pass
+        except asyncio.CancelledError:
+            pass  # the core ends; asyncio would log a cancelled connection as a fault
+        finally:
+            writer.close()
 
     path.unlink(missing_ok=True)  # noqa: ASYNC240  # once, before anything is served
     old = os.umask(0o177)
     try:
-        return await asyncio.start_unix_server(talk, _address(path))
+        with _address(path) as address:
+            return await asyncio.start_unix_server(talk, address)
     finally:
         os.umask(old)
 
@@ -54,7 +71,10 @@ class Client:
     def wake(self) -> None:
         """Something changed in the index. The core looks by itself once a second; this makes it look now."""
         try:
-            self._connect().sendall(b'{"op":"wake"}\n')
+            # Never waits: where the buffer is full, the core has more to read than it needs to wake.
+            self._connect().send(b'{"op":"wake"}\n', socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            pass
         except OSError:
             self.close()
 
@@ -64,8 +84,8 @@ class Client:
             connection = self._connect()
             connection.sendall(b'{"op":"status"}\n')
             with connection.makefile("rb") as file:
-                answer: dict[str, Any] = json.loads(file.readline())
-                return answer
+                answer = json.loads(file.readline())
+                return answer if isinstance(answer, dict) else None
         except (OSError, ValueError):
             self.close()
             return None
@@ -74,7 +94,8 @@ class Client:
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._socket.settimeout(_TIMEOUT_S)
-            self._socket.connect(_address(self._path))
+            with _address(self._path) as address:
+                self._socket.connect(address)
         return self._socket
 
     def close(self) -> None:

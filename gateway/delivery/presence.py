@@ -1,44 +1,44 @@
 """Which devices are there: by their presence messages, and by what they send."""
 
-from collections import defaultdict
-
+from gateway.management.census import People
 from wire.messages import ONLINE
+
+_MOST = 65536
 
 
 class Presence:
     """Online devices, and how many a recipient has."""
 
     def __init__(self) -> None:
-        """Nobody is there."""
-        self._online: dict[str, str | None] = {}
-        self._of_recipient: defaultdict[str, set[str]] = defaultdict(set)
+        """Nobody is there, and nobody is known."""
+        self._online: set[str] = set()
+        self._people = People((-1, -1), ())
 
-    def status(self, device: str, payload: bytes, recipient: str | None) -> bool:
-        """A ``status`` message came; ``recipient`` if the device is known. Returns whether it is online."""
-        if payload == ONLINE:
-            self._online[device] = recipient
-            if recipient is not None:
-                self._of_recipient[recipient].add(device)
-            return True
-        known = self._online.pop(device, None) or recipient
-        if known is not None:
-            self._of_recipient[known].discard(device)
-        return False
+    def follow(self, people: People) -> None:
+        """Only devices of ``people`` count from now on."""
+        self._people = people
 
-    def saw(self, device: str, recipient: str) -> None:
+    def status(self, device: str, payload: bytes) -> bool:
+        """A ``status`` message came, perhaps before its device is known; returns whether it says ONLINE."""
+        is_online = payload == ONLINE
+        if not is_online:
+            self._online.discard(device)
+        elif len(self._online) < _MOST:
+            self._online.add(device)
+        return is_online
+
+    def saw(self, device: str) -> None:
         """The device sent a request, so it is there."""
-        self._online[device] = recipient
-        self._of_recipient[recipient].add(device)
+        self._online.add(device)
 
     def count(self, recipient: str) -> int:
         """Devices of a recipient that are online; one at least, since somebody asks."""
-        return max(1, len(self._of_recipient[recipient]))
+        return max(1, len(self._people.active.get(recipient, frozenset()) & self._online))
 
     def online(self) -> set[str]:
-        """All devices that are online."""
-        return set(self._online)
+        """All known devices that are online."""
+        return self._online & self._people.devices.keys()
 
     def clear(self) -> None:
         """The link was cut: presence is told again, because it is retained."""
         self._online.clear()
-        self._of_recipient.clear()

@@ -1,7 +1,9 @@
 """Publishes the segments that devices ask for: the sans-IO sender, driven by the loop's clock."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Callable
 
 from gateway.delivery.link import Link, LinkDown
 from gateway.management.object_store import ObjectMissing, ObjectStore
@@ -14,10 +16,11 @@ _IDLE_S = 30.0
 class Pump:
     """One for the gateway. ``sizes`` maps the objects being served to their plaintext sizes."""
 
-    def __init__(self, link: Link, store: ObjectStore) -> None:
-        """Nothing is sent before ``run``."""
+    def __init__(self, link: Link, store: ObjectStore, on_lost: Callable[[str], None]) -> None:
+        """Nothing is sent before ``step``. ``on_lost`` is called with an object whose file is not there."""
         self._link = link
         self._store = store
+        self._on_lost = on_lost
         self._sender = Sender()
         self._sizes: dict[str, int] = {}
         self._askers: dict[str, str] = {}
@@ -57,22 +60,20 @@ class Pump:
         """The link was cut: devices ask anew."""
         self._sender.reset()
         self._sizes.clear()
+        self._askers.clear()
 
-    async def run(self) -> None:
-        """Publish what is due, for ever."""
+    async def step(self) -> None:
+        """Publish what is due, or wait for it; OSError where an object cannot be read."""
         loop = asyncio.get_running_loop()
-        while True:
-            self._asked.clear()
-            piece = self._sender.next(loop.time())
-            if piece is None:
-                wake = self._sender.wake_at(loop.time())
-                timeout = _IDLE_S if wake is None else max(wake - loop.time(), 0.001)
-                try:
-                    await asyncio.wait_for(self._asked.wait(), timeout)
-                except TimeoutError:
-                    continue
-            else:
-                await self._publish(piece)
+        self._asked.clear()
+        piece = self._sender.next(loop.time())
+        if piece is not None:
+            await self._publish(piece)
+            return
+        wake = self._sender.wake_at(loop.time())
+        timeout_s = _IDLE_S if wake is None else max(wake - loop.time(), 0.001)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), timeout_s)
 
     async def _publish(self, piece: Piece) -> None:
         size = self._sizes.get(piece.object_id)
@@ -89,6 +90,8 @@ class Pump:
             self.published += 1
         except ObjectMissing:
             # Whoever lacks it asks again, and hears that it is gone.
-            _log.info("object %s is gone", piece.object_id)
+            if self._sizes.pop(piece.object_id, None) is not None:
+                _log.warning("object %s is gone", piece.object_id)
+                self._on_lost(piece.object_id)
         except LinkDown:
             await self._link.connected.wait()

@@ -4,36 +4,36 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from typing import Protocol
 
 from sqlalchemy.engine import Engine
 
+from gateway.delivery.herald import Herald
 from gateway.delivery.link import Link, LinkDown
 from gateway.delivery.presence import Presence
 from gateway.delivery.pump import Pump
-from gateway.management.announcer import Announcer, Outgoing
-from gateway.management.index import deliveries, people
+from gateway.management.announcer import Announcer
+from gateway.management.census import Census
+from gateway.management.index import deliveries, people, told
 from gateway.management.index.deliveries import SealedObject
 from gateway.management.index.people import Device, Profile
-from gateway.management.registry import Registry
+from gateway.management.registry import Registry, Unknown
 from gateway.management.vault import Vault
 from wire import envelope, manifest, seal, topics
 from wire.bits import from_ranges
 from wire.errors import WireError
+from wire.limits import MAX_MESSAGE_BYTES
 from wire.messages import Answer, Done, Gone, Receipt, Refused, Request, Sync, Synced, Want
 from wire.names import encode_reference
 
 _log = logging.getLogger(__name__)
 _BOOTS = 32
+_DEVICES = 20_000
+_CATCH_UP_S = 2.0
+_COMPLAINTS_APART_S = 5.0
+_ANSWER_HEAD_BYTES = MAX_MESSAGE_BYTES - 4096
 _CACHED_GRANTS = 4096
 
 Reply = Synced | Done | Gone | Refused
-
-
-class Catch(Protocol):
-    """Announces what the index has and recipients were not told yet."""
-
-    async def __call__(self) -> None: ...
 
 
 class Requests:
@@ -46,64 +46,75 @@ class Requests:
         site: str,
         registry: Registry,
         announcer: Announcer,
+        census: Census,
+        herald: Herald,
         link: Link,
         pump: Pump,
         presence: Presence,
-        catch_up: Catch,
     ) -> None:
-        """``catch_up`` is awaited before a Sync is answered, so that the answer is complete."""
+        """``herald`` catches up before a Sync is answered, so that the answer is complete."""
         self._engine = engine
         self._vault = vault
         self._site = site
         self._registry = registry
         self._announcer = announcer
+        self._census = census
+        self._herald = herald
         self._link = link
         self._pump = pump
         self._presence = presence
-        self._catch_up = catch_up
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._counters: dict[str, OrderedDict[bytes, int]] = {}
+        self._counters: OrderedDict[str, OrderedDict[bytes, int]] = OrderedDict()
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
+        self._told = 0
+        self._not_taken = 0
+        self._complains_at = 0.0
 
     def forget_grants(self) -> None:
         """Announcements changed: who may fetch what is asked anew."""
+        self._told += 1
         self._grants.clear()
 
-    async def handle(self, topic: str, payload: bytes) -> None:
-        """One request as it came; whatever is wrong with it is logged by code and never fatal."""
+    async def handle(self, device_ref: str, payload: bytes) -> None:
+        """One request as it came; whatever is wrong with it is logged by code and never fatal.
+
+        Not to be called for one device twice at once: its counters grow in the order in which its requests came.
+        """
         try:
-            device_ref, _ = topics.parse_device_topic(self._site, topic)
-            # One after the other for each device, in the order in which they came: counters grow.
-            async with self._locks.setdefault(device_ref, asyncio.Lock()):
-                await self._handle(device_ref, payload)
+            found = await asyncio.to_thread(self._device, device_ref)
+            if found is None:
+                return
+            device, profile = found
+            request = envelope.open_request(device.sign_key, self._vault.exchange, self._site, device_ref, payload)
+            if not self._is_new(device_ref, request):
+                return
+            reply = await self._carry_out(device, profile, request)
+            if reply is not None:
+                await self._answer(device, request, reply)
         except WireError as error:
-            _log.warning("a request was not taken: %s", error.code)
+            self._complain(error.code)
+        except Unknown:
+            _log.info("a device was revoked while its request was answered")
         except LinkDown:
             _log.info("the broker went away while a request was answered")
 
-    async def _handle(self, device_ref: str, payload: bytes) -> None:
-        found = await asyncio.to_thread(self._device, device_ref)
-        if found is None:
-            return
-        device, profile = found
-        request = envelope.open_request(device.sign_key, self._vault.exchange, self._site, device_ref, payload)
-        if not self._is_new(device_ref, request):
-            return
-        reply = await self._carry_out(device, profile, request)
-        if reply is not None:
-            await self._answer(device, request, reply)
+    def _complain(self, code: str) -> None:
+        """Whoever sends rubbish must not fill the log with it."""
+        self._not_taken += 1
+        if time.monotonic() >= self._complains_at:
+            _log.warning("%d requests were not taken, the last one: %s", self._not_taken, code)
+            self._not_taken, self._complains_at = 0, time.monotonic() + _COMPLAINTS_APART_S
 
     def _device(self, device_ref: str) -> tuple[Device, Profile] | None:
-        with self._engine.connect() as connection:
-            device = people.device_by_reference(connection, device_ref)
-            if device is None or device.revoked_at is not None:
-                return None
-            profile = people.profile_by_reference(connection, device.reference)
-        return (device, profile) if profile else None
+        there = self._census.look()
+        device = there.devices.get(device_ref)
+        return (device, there.by_reference[device.reference]) if device else None
 
     def _is_new(self, device: str, request: Request) -> bool:
         """Counters grow within a connection: what does not grow was seen before."""
         boots = self._counters.setdefault(device, OrderedDict())
+        self._counters.move_to_end(device)
+        if len(self._counters) > _DEVICES:
+            self._counters.popitem(last=False)
         if request.counter <= boots.get(request.boot, -1):
             return False
         boots[request.boot] = request.counter
@@ -128,22 +139,23 @@ class Requests:
 
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _sync(self, device: Device, profile: Profile, sync: Sync) -> Reply:
-        await self._catch_up()
+    async def _sync(self, device: Device, profile: Profile, sync: Sync) -> Reply | None:
+        await self._herald.catch_up(_CATCH_UP_S)
         known: dict[str, int] = {}
         for entry in sync.known:
             if encode_reference(entry.recipient) == profile.reference:
                 known = {encode_reference(study): sequence for study, sequence in entry.studies}
         for outgoing in await asyncio.to_thread(self._announcer.missing, profile, known):
             await self._link.publish(outgoing.topic, outgoing.payload)
-        head = await asyncio.to_thread(self._seen, device, profile)
-        await self._link.publish(head.topic, head.payload, head.retain)
-        return Synced(heads=[head.payload], lease=self._registry.lease(device, time.time()))
+        await asyncio.to_thread(self._seen, device)
+        head = await self._herald.head(profile)
+        # A head stands on its own topic; in the answer, too, where there is room for it.
+        heads = [head.payload] if len(head.payload) <= _ANSWER_HEAD_BYTES else []
+        return Synced(heads=heads, lease=self._registry.lease(device, time.time()))
 
-    def _seen(self, device: Device, profile: Profile) -> Outgoing:
+    def _seen(self, device: Device) -> None:
         with self._engine.begin() as connection:
             people.mark_seen(connection, device.device, time.time())
-        return self._announcer.head(profile)
 
     # ── want ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -159,7 +171,7 @@ class Requests:
         if max(segments, default=0) >= count or max(want.pages, default=0) >= manifest.page_count(count):
             return Refused(reason="malformed")
         root = topics.recipient_root(self._site, profile.kind, profile.reference)
-        self._presence.saw(device.device, profile.reference)
+        self._presence.saw(device.device)
         expected = self._presence.count(profile.reference)
         taken = self._pump.ask(
             device.device, boot, root, object_id, sealed.size, want.pages, segments, want.again, expected
@@ -168,15 +180,20 @@ class Requests:
 
     async def _granted(self, recipient: str, object_id: str) -> SealedObject | None:
         key = (recipient, object_id)
-        if key not in self._grants:
-            self._grants[key] = await asyncio.to_thread(self._look_up, recipient, object_id)
+        if key in self._grants:
+            return self._grants[key]
+        told_before = self._told
+        found = await asyncio.to_thread(self._look_up, recipient, object_id)
+        # What was withdrawn while the index was asked must not be granted from then on.
+        if told_before == self._told:
+            self._grants[key] = found
             if len(self._grants) > _CACHED_GRANTS:
                 self._grants.popitem(last=False)
-        return self._grants[key]
+        return found
 
     def _look_up(self, recipient: str, object_id: str) -> SealedObject | None:
         with self._engine.connect() as connection:
-            if not deliveries.may_fetch(connection, recipient, object_id):
+            if not told.may_fetch(connection, recipient, object_id):
                 return None
             return deliveries.object_by_id(connection, object_id)
 
@@ -185,13 +202,18 @@ class Requests:
     async def _receipt(self, device: Device, profile: Profile, receipt: Receipt) -> Reply:
         if encode_reference(receipt.recipient) != profile.reference:
             return Refused(reason="forbidden")
-        await asyncio.to_thread(self._note_receipt, device, receipt)
+        if not await asyncio.to_thread(self._note_receipt, device, receipt):
+            return Refused(reason="forbidden")
         return Done()
 
-    def _note_receipt(self, device: Device, receipt: Receipt) -> None:
+    def _note_receipt(self, device: Device, receipt: Receipt) -> bool:
+        """Keep it, if it is for a study that is announced: a device may not fill the index with inventions."""
         study_ref = encode_reference(receipt.study)
         with self._engine.begin() as connection:
-            deliveries.add_receipt(
+            if not told.is_announced(connection, device.reference, study_ref):
+                return False
+            told.add_receipt(
                 connection, device.device, study_ref, receipt.layer, receipt.event, receipt.sequence, time.time()
             )
         _log.info("study %s %s by device %s in layer %s", study_ref, receipt.event, device.device, receipt.layer)
+        return True

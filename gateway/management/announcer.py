@@ -8,27 +8,27 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.config import Delivery
-from gateway.management import routing
-from gateway.management.index import arrivals_read, deliveries, people
-from gateway.management.index.arrivals_rows import SeriesRow, StudyRow
-from gateway.management.index.deliveries import Announced, SealedObject
+from gateway.management.census import Census
+from gateway.management.index import arrivals_read, deliveries, people, told
+from gateway.management.index.arrivals_rows import StudyRow
+from gateway.management.index.epochs import current_or_first
 from gateway.management.index.people import Profile
+from gateway.management.index.told import Announced
+from gateway.management.routing import Rules
 from gateway.management.vault import Vault
-from wire import envelope, hpke, messages, objects, topics
-from wire.errors import TooLarge
-from wire.limits import MAX_ANNOUNCEMENT_BYTES
-from wire.messages import Announcement, Head, HeadEntry, Keys, ObjectEntry
+from gateway.management.volumes import volumes
+from wire import envelope, hpke, messages, topics
+from wire.messages import Announcement, Head, HeadEntry, Keys
 from wire.names import decode_reference, encode_reference
 
-_VOLUME_OBJECTS = 48
-"""Objects in one announcement; a study with more of them is announced in several volumes."""
-_SEAL_ROOM = 512
-_SERIES_NUMBER = "00200011"
+_DAY_S = 86400
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,16 @@ class Changes:
     heads: dict[str, Profile] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One study's volumes, on their way to recipients."""
+
+    study_id: int
+    references: Sequence[str]
+    volumes: Sequence[Announcement]
+    digests: Sequence[bytes]
+
+
 def _now_ms() -> int:
     return int(time.time() * 1000)
 
@@ -55,12 +65,13 @@ def _now_ms() -> int:
 class Announcer:
     """Keeps what recipients were told equal to what the index holds."""
 
-    def __init__(self, engine: Engine, vault: Vault, site: str, settings: Delivery) -> None:
+    def __init__(self, engine: Engine, vault: Vault, site: str, settings: Delivery, census: Census) -> None:
         """``settings`` give the window of days and when heads fall due."""
         self._engine = engine
         self._vault = vault
         self._site = site
         self._settings = settings
+        self._census = census
 
     # ── studies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -71,78 +82,110 @@ class Announcer:
             study = arrivals_read.study_by_id(connection, study_id)
             if study is None:
                 return changes
-            volumes = self._volumes(connection, study)
-            references = deliveries.references_of(connection, study_id)
-            references += [encode_reference(os.urandom(16)) for _ in range(len(volumes) - len(references))]
-            deliveries.set_progress(connection, study_id, study.revision, references)
-            profiles = {p.reference: p for p in people.all_profiles(connection)}
-            entitled = {p.reference: p for p in self._entitled(study, list(profiles.values()))}
-            told = {(a.recipient, a.study_ref): a for a in deliveries.announced_of(connection, study_id)}
-            for profile in entitled.values():
-                for reference, volume in zip(references, volumes, strict=False):
-                    known = told.pop((profile.reference, reference), None)
-                    self._announce(connection, profile, study, reference, volume, known, changes)
-            for recipient, reference in told:
-                deliveries.remove_announcement(connection, recipient, reference)
-                if recipient in profiles:
-                    changes.heads[recipient] = profiles[recipient]
+            there = self._census.look_within(connection)
+            entitled = self._entitled(study, there.rules)
+            to_tell = self._volumes(connection, study)
+            told.set_progress(connection, study_id, study.revision, list(to_tell.references))
+            known = {(a.recipient, a.study_ref): a for a in told.announced_of(connection, study_id)}
+            for profile in entitled:
+                self._tell(connection, profile, to_tell, known, changes)
+            for recipient, reference in known:
+                told.remove_announcement(connection, recipient, reference)
+                if recipient in there.by_reference:
+                    changes.heads[recipient] = there.by_reference[recipient]
         return changes
 
-    def _entitled(self, study: StudyRow, profiles: list[Profile]) -> list[Profile]:
-        if time.time() - study.last_arrival_at > self._settings.window_days * 86400:
+    def _entitled(self, study: StudyRow, rules: Rules) -> list[Profile]:
+        if study.last_arrival_at < self._window_begins():
             return []
-        return routing.recipients(json.loads(study.attributes), study.PatientID, profiles)
+        return rules.recipients(json.loads(study.attributes), study.PatientID)
 
-    def _volumes(self, connection: Connection, study: StudyRow) -> list[Announcement]:
-        """The study's announcement without its reference, sequence and time; in parts if it has very many objects."""
-        series = sorted(arrivals_read.series_of(connection, study.id), key=_series_order)
-        sealed = sorted(deliveries.objects_of(connection, study.id), key=lambda o: (o.batch, o.object))
-        return list(_pack(study, series, sealed, _VOLUME_OBJECTS))
+    def _window_begins(self) -> float:
+        return time.time() - self._settings.window_days * _DAY_S
 
-    def _announce(
+    def _volumes(self, connection: Connection, study: StudyRow) -> _Told:
+        series = arrivals_read.series_of(connection, study.id)
+        made = volumes(study, series, deliveries.objects_of(connection, study.id))
+        references = told.references_of(connection, study.id)
+        references += [encode_reference(os.urandom(16)) for _ in range(len(made) - len(references))]
+        digests = [hashlib.sha256(messages.encode(volume)).digest() for volume in made]
+        return _Told(study.id, references, made, digests)
+
+    def _tell(
         self,
         connection: Connection,
         profile: Profile,
-        study: StudyRow,
-        reference: str,
-        volume: Announcement,
-        known: Announced | None,
+        to_tell: _Told,
+        known: dict[tuple[str, str], Announced],
         changes: Changes,
     ) -> None:
-        epoch, epoch_key = self._epoch(connection, profile)
-        contents = hashlib.sha256(epoch_key + messages.encode(volume)).digest()
-        if known is not None and known.contents == contents:
-            return
-        sequence = known.sequence + 1 if known else 1
-        announcement = Announcement(
-            study=decode_reference(reference),
-            sequence=sequence,
-            issued=_now_ms(),
-            settled=volume.settled,
-            attributes=volume.attributes,
-            objects=volume.objects,
-        )
-        payload = envelope.pack_announcement(
-            self._vault.online, self._site, profile.kind, profile.reference, epoch, epoch_key, announcement
-        )
-        digest = hashlib.sha256(payload).digest()
-        deliveries.put_announcement(
-            connection, Announced(profile.reference, reference, study.id, sequence, contents, digest, payload)
-        )
-        topic = topics.study(self._site, profile.kind, profile.reference, reference)
-        changes.outgoing.append(Outgoing(topic, payload))
-        changes.heads[profile.reference] = profile
+        """Tell one recipient all volumes that are new to it; what it knows rightly is taken out of ``known``."""
+        epoch, epoch_key = current_or_first(connection, profile.reference)
+        for reference, volume, digest in zip(to_tell.references, to_tell.volumes, to_tell.digests, strict=False):
+            before = known.pop((profile.reference, reference), None)
+            if before is not None and before.contents == digest and before.epoch == epoch:
+                continue
+            announcement = Announcement(
+                study=decode_reference(reference),
+                sequence=told.next_sequence(connection),
+                issued=_now_ms(),
+                settled=volume.settled,
+                attributes=volume.attributes,
+                objects=volume.objects,
+            )
+            payload = envelope.pack_announcement(
+                self._vault.online, self._site, profile.kind, profile.reference, epoch, epoch_key, announcement
+            )
+            told.put_announcement(
+                connection,
+                Announced(
+                    recipient=profile.reference,
+                    study_ref=reference,
+                    study_id=to_tell.study_id,
+                    sequence=announcement.sequence,
+                    epoch=epoch,
+                    contents=digest,
+                    digest=hashlib.sha256(payload).digest(),
+                    payload=payload,
+                ),
+            )
+            topic = topics.study(self._site, profile.kind, profile.reference, reference)
+            changes.outgoing.append(Outgoing(topic, payload))
+            changes.heads[profile.reference] = profile
 
-    def refresh_all(self) -> Changes:
-        """After profiles changed: every study of the window is judged anew."""
+    # ── which studies are to be looked at ─────────────────────────────────────────────────────────────────────────
+
+    def stale(self, revision: int) -> list[tuple[int, int]]:
+        """``(study id, revision)`` of some studies that changed after ``revision`` and were not announced so yet."""
         with self._engine.connect() as connection:
-            ids = [study.id for study in arrivals_read.studies(connection, limit=100_000)]
-        everything = Changes()
-        for study_id in ids:
-            changes = self.refresh(study_id)
-            everything.outgoing += changes.outgoing
-            everything.heads |= changes.heads
-        return everything
+            return told.stale_since(connection, revision)
+
+    def misrouted(self) -> list[int]:
+        """Studies that are announced to others than the profiles say; of all studies, so for when profiles changed."""
+        with self._engine.connect() as connection:
+            rules = self._census.look_within(connection).rules
+            announced = told.recipients_of_studies(connection)
+            found: list[int] = []
+            offset, begins = 0, self._window_begins()
+            while page := arrivals_read.studies(connection, limit=_PAGE, offset=offset):
+                offset += _PAGE
+                for study in page:
+                    entitled = {profile.reference for profile in self._entitled(study, rules)}
+                    if entitled != announced.get(study.id, set()):
+                        found.append(study.id)
+                if page[-1].last_arrival_at < begins:
+                    break  # the latest come first
+        return found
+
+    def outdated(self) -> list[int]:
+        """Studies that fell out of the window, or are sealed for a past epoch."""
+        with self._engine.connect() as connection:
+            return sorted(
+                {
+                    *told.outside_window(connection, self._window_begins()),
+                    *told.sealed_for_past_epochs(connection),
+                }
+            )
 
     # ── heads and keys ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -150,16 +193,19 @@ class Announcer:
         """The recipient's next head; its sequence is safe before it is returned."""
         due_s = self._settings.head_ward_s if profile.kind == "ward" else self._settings.head_s
         with self._engine.begin() as connection:
-            epoch, epoch_key = self._epoch(connection, profile)
+            epoch, epoch_key = current_or_first(connection, profile.reference)
             now = _now_ms()
             head = Head(
-                sequence=deliveries.next_head(connection, profile.reference),
+                sequence=told.next_head(connection, profile.reference),
                 issued=now,
                 next_due=now + int(due_s * 1000),
-                studies=[
-                    HeadEntry(decode_reference(a.study_ref), a.sequence, a.digest)
-                    for a in deliveries.announced_to(connection, profile.reference)
-                ],
+                studies=sorted(
+                    (
+                        HeadEntry(decode_reference(reference), sequence, digest)
+                        for reference, sequence, digest in told.entries_of(connection, profile.reference)
+                    ),
+                    key=lambda entry: entry.study,
+                ),
             )
         payload = envelope.pack_head(
             self._vault.online, self._site, profile.kind, profile.reference, epoch, epoch_key, head
@@ -169,10 +215,8 @@ class Announcer:
     def keys(self, profile: Profile) -> Outgoing:
         """The recipient's epoch key for each of its devices."""
         with self._engine.begin() as connection:
-            epoch, epoch_key = self._epoch(connection, profile)
-            devices = [
-                d for d in people.all_devices(connection, with_revoked=False) if d.reference == profile.reference
-            ]
+            epoch, epoch_key = current_or_first(connection, profile.reference)
+            devices = people.devices_of(connection, profile.reference)
         keys = Keys(
             suite=hpke.SUITE,
             epoch=epoch,
@@ -187,74 +231,13 @@ class Announcer:
         payload = envelope.pack_keys(self._vault.online, self._site, profile.kind, profile.reference, keys)
         return Outgoing(topics.keys(self._site, profile.kind, profile.reference), payload, retain=True)
 
-    def new_epoch(self, profile: Profile) -> None:
-        """A device was revoked: from now on announcements and heads are sealed under a key that it never had."""
-        with self._engine.begin() as connection:
-            people.start_epoch(connection, profile.reference, os.urandom(32))
-
-    @staticmethod
-    def _epoch(connection: Connection, profile: Profile) -> tuple[int, bytes]:
-        current = people.current_epoch(connection, profile.reference)
-        if current is not None:
-            return current
-        key = os.urandom(32)
-        return people.start_epoch(connection, profile.reference, key), key
-
     def missing(self, profile: Profile, known: dict[str, int]) -> list[Outgoing]:
         """The announcements that a device of ``profile`` lacks; ``known`` maps its study references to sequences."""
         with self._engine.connect() as connection:
-            told = deliveries.announced_to(connection, profile.reference)
+            entries = told.entries_of(connection, profile.reference)
+            lacking = [reference for reference, sequence, _ in entries if known.get(reference, 0) < sequence]
+            payloads = told.payloads_of(connection, profile.reference, lacking)
         return [
-            Outgoing(topics.study(self._site, profile.kind, profile.reference, a.study_ref), a.payload)
-            for a in told
-            if known.get(a.study_ref, 0) < a.sequence
+            Outgoing(topics.study(self._site, profile.kind, profile.reference, reference), payload)
+            for reference, payload in payloads
         ]
-
-
-def _series_order(series: SeriesRow) -> tuple[int, int]:
-    value = json.loads(series.attributes).get(_SERIES_NUMBER, {}).get("Value", [0])
-    return (value[0] if value and isinstance(value[0], int) else 0), series.id
-
-
-def _pack(study: StudyRow, series: list[SeriesRow], sealed: list[SealedObject], most: int) -> list[Announcement]:
-    """Volumes of at most ``most`` objects, each small enough to be announced; one at least."""
-    groups = [sealed[start : start + most] for start in range(0, len(sealed), most)] or [[]]
-    pictured = {series_id for o in sealed for series_id in o.series_ids}
-    volumes: list[Announcement] = []
-    for group in groups:
-        wanted = {series_id for o in group for series_id in o.series_ids}
-        if not volumes:
-            # Series that hold no picture yet, or none at all, are named too.
-            wanted |= {s.id for s in series} - pictured
-        volume = _volume(study, [s for s in series if s.id in wanted], group)
-        if len(messages.encode(volume)) > MAX_ANNOUNCEMENT_BYTES - _SEAL_ROOM:
-            if most == 1:
-                raise TooLarge("a study whose attributes alone do not fit an announcement")
-            return _pack(study, series, sealed, most // 2)
-        volumes.append(volume)
-    return volumes
-
-
-def _volume(study: StudyRow, series: list[SeriesRow], group: list[SealedObject]) -> Announcement:
-    index = {s.id: position for position, s in enumerate(series)}
-    attributes = {"study": json.loads(study.attributes), "series": [json.loads(s.attributes) for s in series]}
-    return Announcement(
-        study=bytes(16),
-        sequence=1,
-        issued=0,
-        settled=study.settled,
-        attributes=objects.deflate_json(attributes),
-        objects=[
-            ObjectEntry(
-                object=decode_reference(o.object),
-                layer=o.layer,
-                series=[index[series_id] for series_id in o.series_ids],
-                batch=o.batch,
-                frames=o.frames,
-                key=o.key,
-                size=o.size,
-                manifest=o.manifest,
-            )
-            for o in group
-        ],
-    )

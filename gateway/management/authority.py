@@ -6,6 +6,7 @@ import ipaddress
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -18,17 +19,53 @@ _RENEW_DAYS = 30
 _BACKDATE = dt.timedelta(days=1)
 
 
-def ensure(folder: Path, host: str) -> None:
+def ensure(folder: Path, host: str) -> bool:
     """Make authority and server certificate for ``host``, or renew the latter when it nears its end.
 
     Files: ``authority.pem``, ``authority.key``, ``server.pem`` (with its chain), ``server.key``; keys of mode 0600.
+    An authority is made for one host: another ``host`` gets a new one, and devices must be enrolled anew.
+
+    Returns:
+        True if the server certificate is a new one.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not (folder / "authority.pem").exists():
+    if not _is_authority_for(folder, host):
         _make_authority(folder, host)
-    server = folder / "server.pem"
-    if not server.exists() or _nears_end(server):
-        _make_server(folder, host)
+    if _is_server_good(folder, host):
+        return False
+    _make_server(folder, host)
+    return True
+
+
+def _load(folder: Path, name: str) -> x509.Certificate | None:
+    """The first certificate of ``name``.pem, if ``name``.key is its key; None where either is missing or damaged."""
+    try:
+        certificate = x509.load_pem_x509_certificates((folder / f"{name}.pem").read_bytes())[0]
+        key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
+    except (FileNotFoundError, ValueError):
+        return None
+    # A cut between the two files leaves a key that is not the certificate's.
+    return certificate if key.public_key() == certificate.public_key() else None
+
+
+def _is_authority_for(folder: Path, host: str) -> bool:
+    certificate = _load(folder, "authority")
+    if certificate is None:
+        return False
+    constraints = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    return constraints == _constraint(host) and not _nears_end(certificate)
+
+
+def _is_server_good(folder: Path, host: str) -> bool:
+    certificate, authority = _load(folder, "server"), _load(folder, "authority")
+    if certificate is None or authority is None or _nears_end(certificate):
+        return False
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return list(names) == [_general_name(host)]
 
 
 def authority_pem(folder: Path) -> bytes:
@@ -65,8 +102,7 @@ def _constraint(host: str) -> x509.NameConstraints:
     return x509.NameConstraints(permitted_subtrees=[name, other], excluded_subtrees=None)
 
 
-def _nears_end(path: Path) -> bool:
-    certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
+def _nears_end(certificate: x509.Certificate) -> bool:
     return certificate.not_valid_after_utc - dt.datetime.now(dt.UTC) < dt.timedelta(days=_RENEW_DAYS)
 
 

@@ -25,10 +25,10 @@ CONFIG_FILE = "broker.yaml"
 def write_config(folder: Path, config: Config, tls_folder: Path) -> Path:
     """The embedded broker's configuration, from the gateway's own; returns its path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    listeners: dict[str, Any] = {"tcp": {"host": "127.0.0.1", "port": config.local_port}}
+    listeners: dict[str, Any] = {"tcp": {"host": config.local_host, "port": config.local_port}}
     if config.tls:
         listeners["tls"] = {
-            "host": config.host,
+            "host": config.listen_host,
             "port": config.mqtt.port,
             "certificate": str((tls_folder / "server.pem").absolute()),
             "key": str((tls_folder / "server.key").absolute()),
@@ -52,30 +52,58 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def write_access(folder: Path, site: str, engine: Engine, vault: Vault) -> bool:
     """Who may log in now, and as what; True if the file changed. The broker follows within a second."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(folder):
-        data = _access(site, engine, vault)
-        path = folder / ACCESS_FILE
-        if path.exists() and path.read_bytes() == data:
+    return AccessFile(folder, site, engine, vault).write()
+
+
+class AccessFile:
+    """Keeps the access file equal to the index; a look costs one small query while nothing changed."""
+
+    def __init__(self, folder: Path, site: str, engine: Engine, vault: Vault) -> None:
+        """``folder`` is the broker's, made if need be."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder = folder
+        self._site = site
+        self._engine = engine
+        self._vault = vault
+        self._version = (-1, -1)
+        self._holds_until = 0.0
+
+    def keep(self) -> bool:
+        """Write the file if people changed or an invitation's time is over; True if it was."""
+        with self._engine.connect() as connection:
+            version = people.version(connection)
+        if version == self._version and time.time() < self._holds_until:
             return False
-        write_private(path, data)
-        return True
+        return self.write()
 
+    def write(self) -> bool:
+        """Write the file unless it says the same already."""
+        with _locked(self._folder):
+            data, version, holds_until = self._contents()
+            path = self._folder / ACCESS_FILE
+            changed = not path.exists() or path.read_bytes() != data
+            if changed:
+                write_private(path, data)
+        self._version, self._holds_until = version, holds_until
+        return changed
 
-def _access(site: str, engine: Engine, vault: Vault) -> bytes:
-    with engine.connect() as connection:
-        profiles = {p.reference: p for p in people.all_profiles(connection)}
-        devices = people.all_devices(connection, with_revoked=False)
-        invites = people.invites_with_login(connection, time.time())
-    users: dict[str, Any] = {vault.gateway: _user(_sha256(vault.password), "gateway")}
-    for device in devices:
-        tree = f"{profiles[device.reference].kind}/{device.reference}"
-        users[device.device] = _user(device.password_sha256, "device", [tree])
-    for invite in invites:
-        password = CodeKeys.derive(invite.code, invite.enrolment).password
-        users[invite.enrolment] = _user(_sha256(password), "enrol")
-    contents = {"version": 1, "site": site, "users": dict(sorted(users.items()))}
-    return json.dumps(contents, indent=1).encode()
+    def _contents(self) -> tuple[bytes, tuple[int, int], float]:
+        with self._engine.connect() as connection:
+            version = people.version(connection)
+            profiles = {p.reference: p for p in people.all_profiles(connection)}
+            devices = people.all_devices(connection, with_revoked=False)
+            invites = people.invites_with_login(connection, time.time())
+        users: dict[str, Any] = {self._vault.gateway: _user(_sha256(self._vault.password), "gateway")}
+        for device in devices:
+            # On PostgreSQL a profile may be removed between the two queries; its device goes with it.
+            if (profile := profiles.get(device.reference)) is not None:
+                users[device.device] = _user(device.password_sha256, "device", [f"{profile.kind}/{profile.reference}"])
+        for invite in invites:
+            password = CodeKeys.derive(invite.code, invite.enrolment).password
+            users[invite.enrolment] = _user(_sha256(password), "enrol")
+        contents = {"version": 1, "site": self._site, "users": dict(sorted(users.items()))}
+        holds_until = min((invite.login_ends_at for invite in invites), default=float("inf"))
+        return json.dumps(contents, indent=1).encode(), version, holds_until
 
 
 def _user(digest: str, role: str, recipients: list[str] | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Sealed objects on disk: ciphertext at fixed offsets and its segment digests, written whole or not at all."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,9 @@ from wire.limits import DIGEST_BYTES
 from wire.manifest import Manifest, segment_digest
 from wire.messages import Layer
 from wire.names import check_reference, decode_reference, encode_reference
+
+_RESERVE_BYTES = 8 * 1024 * 1024
+"""For the index and the archive, which share the disk."""
 
 
 class ObjectMissing(Exception):
@@ -57,7 +60,9 @@ class ObjectStore:
         pieces = (count(piece) for piece in chain([header], parts))
         digests = bytearray()
         target, digest_file = self._path(object_id, "sealed"), self._path(object_id, "digests")
-        target.parent.mkdir(mode=0o700, exist_ok=True)
+        if not target.parent.is_dir():
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            self._sync_folder(self._root)
         temporary = [path.with_suffix(path.suffix + ".tmp") for path in (target, digest_file)]
         try:
             with temporary[0].open("wb") as file:
@@ -70,11 +75,11 @@ class ObjectStore:
                 _sync(file.fileno(), file.flush)
             temporary[1].rename(digest_file)
             temporary[0].rename(target)
+            self._sync_folder(target.parent)
         except BaseException:
-            for path in (*temporary, digest_file):
+            for path in (*temporary, digest_file, target):
                 path.unlink(missing_ok=True)
             raise
-        self._sync_folder(target.parent)
         return Written(object_id, key, size, Manifest(bytes(digests)).digest())
 
     @staticmethod
@@ -112,7 +117,25 @@ class ObjectStore:
         for suffix in ("sealed", "digests"):
             self._path(object_id, suffix).unlink(missing_ok=True)
 
-    def sweep(self, known: set[str]) -> int:
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether so much more and a reserve fit the disk: nothing is rendered only to be thrown away."""
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize >= size_bytes + _RESERVE_BYTES
+
+    def lacking(self, sizes: Mapping[str, int]) -> list[str]:
+        """Which of these objects, given with their plaintext sizes, are not here whole."""
+        return [object_id for object_id, size in sizes.items() if not self._is_whole(object_id, size)]
+
+    def _is_whole(self, object_id: str, size: int) -> bool:
+        count = seal.segment_count(size)
+        offset, length = seal.segment_span(count - 1, size)
+        try:
+            sealed, digests = (self._path(object_id, suffix).stat().st_size for suffix in ("sealed", "digests"))
+        except FileNotFoundError:
+            return False
+        return sealed == offset + length and digests == count * DIGEST_BYTES
+
+    def sweep(self, known: Container[str]) -> int:
         """Remove what a cut left: temporary files and objects that are not in the index. Returns how many."""
         swept = 0
         for path in self._root.glob("*/*"):

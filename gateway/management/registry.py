@@ -3,13 +3,15 @@
 import hashlib
 import os
 import time
+import unicodedata
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Engine
 
 from gateway.config import Config
-from gateway.management.index import deliveries, people
+from gateway.management.index import people, told
 from gateway.management.index.people import Device, Invite, Profile
+from gateway.management.routing import ALL, canonical
 from gateway.management.vault import Vault
 from wire import enrolment
 from wire.enrolment import CodeKeys, Enrolled, Link, Recipient
@@ -20,8 +22,37 @@ from wire.names import Kind, decode_reference, encode_reference, recipient_refer
 _MS = 1000
 
 
+_MOST_CHARACTERS = 256
+_MOST_DEVICES = 512
+"""Of one recipient: each has its share in one message of epoch keys."""
+
+
 class Unknown(Exception):
     """No such profile, device or invitation; the text is for the administrator."""
+
+
+class NotTaken(Exception):
+    """A profile or invitation that cannot be; the text says why, without repeating what was given."""
+
+
+def check_text(what: str, text: str) -> str:
+    """``text`` in its canonical form; NotTaken if it is too long or holds what no header can."""
+    text = canonical(text)
+    if len(text) > _MOST_CHARACTERS:
+        raise NotTaken(f"{what} is longer than {_MOST_CHARACTERS} characters")
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        raise NotTaken(f"{what} holds a control character or what is no text")
+    return text
+
+
+def check_identifier(kind: Kind, identifier: str) -> str:
+    """The identifier as it is kept; NotTaken if it cannot stand for anybody."""
+    identifier = check_text("the identifier", identifier)
+    if not identifier:
+        raise NotTaken("the identifier is empty")
+    if kind == "patient" and identifier == ALL:
+        raise NotTaken("'*' stands for all patients, so it is no patient's identifier")
+    return identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +76,28 @@ class Registry:
 
     def reference(self, kind: Kind, identifier: str) -> str:
         """The opaque reference of a recipient."""
-        return recipient_reference(self._vault.reference_key, kind, identifier)
+        return recipient_reference(self._vault.reference_key, kind, canonical(identifier))
 
     def put_profile(self, kind: Kind, identifier: str, name: str, attends: tuple[str, ...]) -> tuple[Profile, bool]:
-        """Add or change a profile; the second value is True if it is new."""
-        profile = Profile(self.reference(kind, identifier), kind, identifier, name, attends)
+        """Add or change a profile; the second value is True if it is new. NotTaken if it cannot be."""
+        identifier = check_identifier(kind, identifier)
+        patients = tuple(dict.fromkeys(check_text("a patient's identifier", text) for text in attends))
+        if kind == "patient" and patients:
+            raise NotTaken("a patient attends nobody: --attends is for doctors and wards")
+        if "" in patients:
+            raise NotTaken("a patient's identifier is empty")
+        name = check_text("the name", name)
+        profile = Profile(self.reference(kind, identifier), kind, identifier, name, patients)
         with self._engine.begin() as connection:
             return profile, people.put_profile(connection, profile)
 
     def remove_profile(self, kind: Kind, identifier: str) -> None:
-        """Remove a profile and its devices; Unknown if there is none."""
+        """Remove a profile, its devices and all that it was told; Unknown if there is none."""
+        reference = self.reference(kind, identifier)
         with self._engine.begin() as connection:
-            if not people.remove_profile(connection, self.reference(kind, identifier)):
+            if not people.remove_profile(connection, reference):
                 raise Unknown("there is no such profile; `mpacs-gateway profile list` shows all")
+            told.remove_recipient(connection, reference)
 
     def profiles(self) -> list[Profile]:
         """All profiles."""
@@ -68,10 +108,10 @@ class Registry:
         """All devices with the profile that each belongs to."""
         with self._engine.connect() as connection:
             profiles = {p.reference: p for p in people.all_profiles(connection)}
-            return [(d, profiles[d.reference]) for d in people.all_devices(connection)]
+            return [(d, profiles[d.reference]) for d in people.all_devices(connection) if d.reference in profiles]
 
     def invite(self, kind: Kind, identifier: str) -> Invitation:
-        """A one-time link for a device of an existing profile; Unknown if there is none."""
+        """A one-time link for a device of a profile; Unknown if there is none, NotTaken if it has too many."""
         code, now = os.urandom(16), time.time()
         expires_at = now + self._config.delivery.invite_min * 60
         invite = Invite(
@@ -80,6 +120,8 @@ class Registry:
         with self._engine.begin() as connection:
             if people.profile_by_reference(connection, invite.reference) is None:
                 raise Unknown(f"there is no such {kind}: add it with `mpacs-gateway profile add {kind} ID --name NAME`")
+            if len(people.devices_of(connection, invite.reference)) >= _MOST_DEVICES:
+                raise NotTaken(f"it has {_MOST_DEVICES} devices already: revoke those that are not used any more")
             people.sweep_invites(connection, now)
             people.add_invite(connection, invite)
         link = Link(
@@ -95,7 +137,10 @@ class Registry:
         return Invitation(enrolment.format_link(self._config.origin, link), expires_at)
 
     def revoke(self, device: str) -> Device:
-        """Revoke a device by its reference or a unique beginning of it; Unknown if none fits."""
+        """Revoke a device by its reference or a unique beginning of it; Unknown if none fits.
+
+        Login, lease and epoch end in one transaction; once more is no error.
+        """
         with self._engine.begin() as connection:
             fitting = [d for d in people.all_devices(connection) if d.device.startswith(device)] if device else []
             if len(fitting) != 1:
@@ -116,7 +161,8 @@ class Registry:
             if invite.used_at is not None:
                 return invite.answer if invite.request_sha256 == digest else None
             profile = people.profile_by_reference(connection, invite.reference)
-            assert profile is not None
+            if profile is None:
+                return None
             keys = CodeKeys.derive(invite.code, enrolment_ref)
             try:
                 request = enrolment.open_request(keys.request_key, self._config.site, enrolment_ref, data)
@@ -141,7 +187,7 @@ class Registry:
                 kind=profile.kind,
                 recipient=decode_reference(profile.reference),
                 label=profile.name or profile.identifier,
-                head=deliveries.head_sequence(connection, profile.reference),
+                head=told.head_sequence(connection, profile.reference),
             )
             enrolled = Enrolled(
                 device=decode_reference(device.device),
@@ -160,6 +206,7 @@ class Registry:
             return answer
 
     def lease(self, device: Device, now: float) -> Lease:
-        """The lease of an active device, renewed from ``now`` on."""
-        assert device.lease_secret is not None
+        """The lease of an active device, renewed from ``now`` on; Unknown if it was revoked."""
+        if device.lease_secret is None:
+            raise Unknown("this device was revoked")
         return Lease(secret=device.lease_secret, expires=int((now + self._config.delivery.lease_h * 3600) * _MS))

@@ -1,11 +1,16 @@
 """Who a study is for: rules over its attributes and the profiles. Pure; reads nothing, keeps nothing.
 
 - its patient: the profile whose identifier is the PatientID;
-- doctors whom the header names (referring, requesting, performing, reading), by identifier or by name, and doctors who
-  attend the patient (``*`` attends all);
+- doctors whom the header names (referring, consulting, requesting, performing, reading), by identifier or by name, and
+  doctors who attend the patient (``*`` attends all);
 - the ward of the current patient location, and wards that attend the patient.
+
+Texts are compared in Unicode's normalization form C, since a Hangul syllable may come whole or in letters; names also
+without regard to case.
 """
 
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,9 +19,9 @@ from gateway.management.index.people import Profile
 Attributes = dict[str, Any]
 """DICOM JSON model (PS3.18 F): tag as 8 hex digits to ``{"vr": …, "Value": […]}``."""
 
-_PHYSICIANS = ("00080090", "00081050", "00321032", "00081060", "00081048")
-"""Referring, Performing, Requesting, NameOfPhysiciansReadingStudy, PhysiciansOfRecord."""
-_IDENTIFICATIONS = ("00080096", "00081052", "00321031", "00081062", "00081049")
+_PHYSICIANS = ("00080090", "0008009C", "00081050", "00321032", "00081060", "00081048")
+"""Referring, Consulting, Performing, Requesting, NameOfPhysiciansReadingStudy, PhysiciansOfRecord."""
+_IDENTIFICATIONS = ("00080096", "0008009D", "00081052", "00321031", "00081062", "00081049")
 """The identification sequences of the same."""
 _PERSON_IDENTIFICATION_CODES = "00401101"
 _CODE_VALUE = "00080100"
@@ -24,33 +29,61 @@ _LOCATION = "00380300"
 ALL = "*"
 
 
-def recipients(attributes: Attributes, PatientID: str, profiles: Sequence[Profile]) -> list[Profile]:
-    """The profiles that the study is for, in the order of ``profiles``."""
-    named = set(_doctors_named(attributes, [p for p in profiles if p.kind == "doctor"]))
-    locations = {_fold(text) for text in _texts(attributes, _LOCATION)}
-    return [p for p in profiles if _is_for(p, PatientID, named, locations)]
+def canonical(identifier: str) -> str:
+    """An identifier as it is kept and compared: form C, without the blanks that DICOM pads with (PS3.5 section 6.2)."""
+    return unicodedata.normalize("NFC", identifier).strip()
 
 
-def _is_for(profile: Profile, PatientID: str, named: set[str], locations: set[str]) -> bool:
-    if profile.kind == "patient":
-        return bool(PatientID) and profile.identifier == PatientID
-    if ALL in profile.attends or (PatientID and PatientID in profile.attends):
-        return True
-    if profile.kind == "doctor":
-        return profile.reference in named
-    return bool({_fold(profile.identifier), _fold(profile.name)} & locations - {""})
+class Rules:
+    """Profiles, ordered so that a study's recipients are found without looking at each of them."""
 
+    def __init__(self, profiles: Sequence[Profile]) -> None:
+        """Of ``profiles``, which stay as they are."""
+        self._profiles = tuple(profiles)
+        self._patients: defaultdict[str, set[int]] = defaultdict(set)
+        self._attending: defaultdict[str, set[int]] = defaultdict(set)
+        self._doctors: defaultdict[str, set[int]] = defaultdict(set)
+        self._doctor_names: defaultdict[str, set[int]] = defaultdict(set)
+        self._wards: defaultdict[str, set[int]] = defaultdict(set)
+        for position, profile in enumerate(self._profiles):
+            self._enter(position, profile)
 
-def _doctors_named(attributes: Attributes, doctors: Sequence[Profile]) -> Iterator[str]:
-    """References of doctors whom the header names. A name that fits several doctors names none of them."""
-    identifiers = set(_identifiers(attributes))
-    names = [set(name_forms(name)) for tag in _PHYSICIANS for name in _names(attributes, tag)]
-    by_identifier = {d.reference for d in doctors if d.identifier in identifiers}
-    yield from by_identifier
-    for forms in names:
-        fitting = [d for d in doctors if _fold(d.identifier) in forms or forms & set(name_forms(d.name))]
-        if len(fitting) == 1:
-            yield fitting[0].reference
+    def _enter(self, position: int, profile: Profile) -> None:
+        if profile.kind == "patient":
+            self._patients[canonical(profile.identifier)].add(position)
+            return
+        for patient in profile.attends:
+            self._attending[canonical(patient)].add(position)
+        if profile.kind == "doctor":
+            self._doctors[canonical(profile.identifier)].add(position)
+            for form in {*name_forms(profile.name), _fold(profile.identifier)} - {""}:
+                self._doctor_names[form].add(position)
+        else:
+            for text in {_fold(profile.identifier), _fold(profile.name)} - {""}:
+                self._wards[text].add(position)
+
+    def recipients(self, attributes: Attributes, PatientID: str) -> list[Profile]:
+        """The profiles that the study is for, in the order of all profiles."""
+        found = set(self._attending.get(ALL, ()))
+        patient = canonical(PatientID)
+        if patient and patient != ALL:
+            found |= self._patients.get(patient, set()) | self._attending.get(patient, set())
+        found.update(self._doctors_named(attributes))
+        for text in _texts(attributes, _LOCATION):
+            found |= self._wards.get(_fold(text), set())
+        return [self._profiles[position] for position in sorted(found)]
+
+    def _doctors_named(self, attributes: Attributes) -> Iterator[int]:
+        """Doctors whom the header names. A name that fits several doctors names none of them."""
+        for identifier in _identifiers(attributes):
+            yield from self._doctors.get(canonical(identifier), ())
+        for tag in _PHYSICIANS:
+            for name in _names(attributes, tag):
+                fitting: set[int] = set()
+                for form in name_forms(name):
+                    fitting |= self._doctor_names.get(form, set())
+                if len(fitting) == 1:
+                    yield from fitting
 
 
 def _identifiers(attributes: Attributes) -> Iterator[str]:
@@ -75,20 +108,21 @@ def name_forms(name: str) -> Iterator[str]:
 
 
 def _fold(text: str) -> str:
-    return " ".join(text.replace("^", " ").casefold().split())
+    return " ".join(unicodedata.normalize("NFC", text).replace("^", " ").casefold().split())
 
 
-def _values(attributes: Attributes, tag: str) -> Iterable[Any]:
-    found = attributes.get(tag, {}).get("Value", [])
+def _values(attributes: Any, tag: str) -> Iterable[Any]:
+    element = attributes.get(tag) if isinstance(attributes, dict) else None
+    found = element.get("Value") if isinstance(element, dict) else None
     return found if isinstance(found, list) else []
 
 
-def _texts(attributes: Attributes, tag: str) -> Iterator[str]:
+def _texts(attributes: Any, tag: str) -> Iterator[str]:
     return (value for value in _values(attributes, tag) if isinstance(value, str) and value)
 
 
 def _names(attributes: Attributes, tag: str) -> Iterator[str]:
     for value in _values(attributes, tag):
         if isinstance(value, dict):
-            groups = (value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic"))
-            yield "=".join(groups).rstrip("=")
+            groups = (value.get(group) for group in ("Alphabetic", "Ideographic", "Phonetic"))
+            yield "=".join(group if isinstance(group, str) else "" for group in groups).rstrip("=")

@@ -1,6 +1,8 @@
 """The gateway's keys: files of mode 0600 in the state folder, made once."""
 
+import errno
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +31,16 @@ def write_private(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +56,21 @@ class Vault:
 
     @classmethod
     def create(cls, folder: Path) -> None:
-        """Make all keys; FileExistsError if there are any, since replacing them cuts off every device."""
-        folder.mkdir(mode=0o700, parents=True)
+        """Make all keys or none; FileExistsError if there are any, since replacing them cuts off every device."""
+        if folder.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+        new = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(new, ignore_errors=True)  # of a start that was cut
+        new.mkdir(mode=0o700, parents=True)
         scalar = generate_ec_key(SECP256R1()).private_numbers().private_value
-        write_private(folder / "root.key", Ed25519PrivateKey.generate().private_bytes_raw())
-        write_private(folder / "online.key", Ed25519PrivateKey.generate().private_bytes_raw())
-        write_private(folder / "exchange.key", scalar.to_bytes(32, "big"))
-        write_private(folder / "reference.key", os.urandom(32))
-        write_private(folder / "gateway.id", os.urandom(16))
-        write_private(folder / "broker.password", os.urandom(32).hex().encode())
+        write_private(new / "root.key", Ed25519PrivateKey.generate().private_bytes_raw())
+        write_private(new / "online.key", Ed25519PrivateKey.generate().private_bytes_raw())
+        write_private(new / "exchange.key", scalar.to_bytes(32, "big"))
+        write_private(new / "reference.key", os.urandom(32))
+        write_private(new / "gateway.id", os.urandom(16))
+        write_private(new / "broker.password", os.urandom(32).hex().encode())
+        new.rename(folder)
+        sync_folder(folder.parent)
 
     @classmethod
     def load(cls, folder: Path) -> "Vault":

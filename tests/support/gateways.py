@@ -31,7 +31,7 @@ Study = dict[str, Any]
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 25.0
 CLI_TIMEOUT_S = 60.0
-_MARKS: dict[Part, str] = {"broker": "-m\0broker\0run", "core": "gateway.app\0core", "intake": "gateway.app\0intake"}
+_MARKS: dict[Part, str] = {"broker": "-m\0broker\0run", "core": "\0core\0", "intake": "\0intake\0"}
 
 
 def program(name: str) -> str:
@@ -41,7 +41,7 @@ def program(name: str) -> str:
 
 def is_rendered(study: Study) -> bool:
     """Settled, and nothing of it waits to be rendered."""
-    return bool(study["settled"]) and "received" not in study["instances"]
+    return bool(study["settled"]) and "pending" not in study["instances"]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The delivery half of the index: sealed objects, what was announced to whom, heads, receipts.
+"""The delivery half of the index: sealed objects, which frames stand in them, and what is still to be made.
 
 Functions take a Connection and leave the transaction to the caller, as in ``arrivals``.
 """
@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from gateway.management.index.arrivals_quarantine import set_instance_state
 from gateway.management.index.arrivals_tables import instances, studies
-from gateway.management.index.engine import metadata
+from gateway.management.index.engine import metadata, next_revision
 from wire.messages import Layer
 
 objects = sa.Table(
@@ -38,46 +39,15 @@ object_frames = sa.Table(
 )
 """Which frames of which instance stand in an object: what a restart need not make again."""
 
-progress = sa.Table(
-    "study_progress",
+thumbnails_due = sa.Table(
+    "thumbnails_due",
     metadata,
     sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), primary_key=True),
-    sa.Column("revision", sa.BigInteger, nullable=False),
-    sa.Column("references", sa.Text, nullable=False),
+    sa.Column("tried", sa.Boolean, nullable=False),
 )
-"""Up to which revision a study was worked off, and the opaque references of its volumes."""
+"""Studies whose pictures changed since their thumbnails were made; ``tried`` once while the study grows."""
 
-announcements = sa.Table(
-    "announcements",
-    metadata,
-    sa.Column("recipient", sa.String(26), primary_key=True),
-    sa.Column("study_ref", sa.String(26), primary_key=True),
-    sa.Column("study_id", sa.Integer, sa.ForeignKey("studies.id"), nullable=False, index=True),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("contents", sa.LargeBinary, nullable=False),
-    sa.Column("digest", sa.LargeBinary, nullable=False),
-    sa.Column("payload", sa.LargeBinary, nullable=False),
-)
-"""What each recipient was told. ``contents`` is a digest of what was said, without sequence and time: an announcement
-is made anew only when that changes."""
-
-heads = sa.Table(
-    "heads",
-    metadata,
-    sa.Column("recipient", sa.String(26), primary_key=True),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-)
-
-receipts = sa.Table(
-    "receipts",
-    metadata,
-    sa.Column("device", sa.String(26), primary_key=True),
-    sa.Column("study_ref", sa.String(26), primary_key=True),
-    sa.Column("layer", sa.String(16), primary_key=True),
-    sa.Column("event", sa.String(16), primary_key=True),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("at", sa.Float, nullable=False),
-)
+_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +74,13 @@ class FrameSpan:
     frame_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """What a recipient was told of a study, as published."""
-
-    recipient: str
-    study_ref: str
-    study_id: int
-    sequence: int
-    contents: bytes
-    digest: bytes
-    payload: bytes
+# ── objects ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def add_object(connection: Connection, sealed: SealedObject, spans: Iterable[FrameSpan]) -> None:
     """Enter an object whose file is safe."""
-    connection.execute(
-        sa.insert(objects).values(
-            object=sealed.object,
-            study_id=sealed.study_id,
-            layer=sealed.layer,
-            series_ids=json.dumps(sealed.series_ids),
-            batch=sealed.batch,
-            frames=sealed.frames,
-            key=sealed.key,
-            size=sealed.size,
-            manifest=sealed.manifest,
-        )
-    )
+    values = {name: getattr(sealed, name) for name in SealedObject.__slots__}
+    connection.execute(sa.insert(objects).values(**{**values, "series_ids": json.dumps(sealed.series_ids)}))
     rows = [
         {
             "object": sealed.object,
@@ -152,7 +101,8 @@ def _sealed(row: sa.Row[tuple[object, ...]]) -> SealedObject:
 
 def objects_of(connection: Connection, study_id: int) -> list[SealedObject]:
     """A study's objects, by layer and batch."""
-    query = sa.select(objects).where(objects.c.study_id == study_id).order_by(objects.c.layer, objects.c.batch)
+    order = (objects.c.layer, objects.c.batch, objects.c.object)
+    query = sa.select(objects).where(objects.c.study_id == study_id).order_by(*order)
     return [_sealed(row) for row in connection.execute(query)]
 
 
@@ -162,135 +112,161 @@ def object_by_id(connection: Connection, object_id: str) -> SealedObject | None:
     return _sealed(row) if row else None
 
 
-def all_object_ids(connection: Connection) -> set[str]:
-    """Every object that the index knows."""
-    return {row.object for row in connection.execute(sa.select(objects.c.object))}
+def next_batch(connection: Connection, study_id: int) -> int:
+    """The number of a study's next batch, from 1 on."""
+    found = connection.execute(sa.select(sa.func.max(objects.c.batch)).where(objects.c.study_id == study_id)).scalar()
+    return int(found or 0) + 1
+
+
+def all_object_sizes(connection: Connection) -> dict[str, int]:
+    """Every object that the index knows, and its plaintext's size."""
+    rows = connection.execute(sa.select(objects.c.object, objects.c.size))
+    return {str(row.object): int(row.size) for row in rows}
 
 
 def remove_objects(connection: Connection, object_ids: Collection[str]) -> None:
     """Forget objects; their files are removed by the caller, afterwards."""
-    for object_id in object_ids:
-        connection.execute(sa.delete(object_frames).where(object_frames.c.object == object_id))
-        connection.execute(sa.delete(objects).where(objects.c.object == object_id))
+    ids = sorted(object_ids)
+    for start in range(0, len(ids), _BATCH):
+        batch = ids[start : start + _BATCH]
+        connection.execute(sa.delete(object_frames).where(object_frames.c.object.in_(batch)))
+        connection.execute(sa.delete(objects).where(objects.c.object.in_(batch)))
 
 
-def frames_done(connection: Connection, instance_id: int, layer: Layer) -> int:
-    """How many frames of an instance, from the first on, stand in objects of ``layer``."""
+def touch(connection: Connection, study_id: int) -> None:
+    """What can be told of the study changed."""
+    revision = next_revision(connection)
+    connection.execute(sa.update(studies).where(studies.c.id == study_id).values(revision=revision))
+
+
+def lose_objects(connection: Connection, object_ids: Collection[str]) -> None:
+    """Forget objects whose files are gone, so that they are made again under new ids."""
+    for object_id in sorted(object_ids):
+        sealed = object_by_id(connection, object_id)
+        if sealed is None:
+            continue
+        stood = sa.select(object_frames.c.instance_id).where(object_frames.c.object == object_id).distinct()
+        rendered = sa.select(instances.c.id).where(instances.c.id.in_(stood), instances.c.state == "rendered")
+        again = [int(row.id) for row in connection.execute(rendered)]
+        remove_objects(connection, [object_id])
+        set_instance_state(connection, again, "received")
+        mark_thumbnails(connection, sealed.study_id)
+        touch(connection, sealed.study_id)
+
+
+def gaps(connection: Connection, instance_id: int, layer: Layer, frames: int) -> list[tuple[int, int]]:
+    """``(first, count)`` of an instance's frames, of ``frames`` in all, that stand in no object of ``layer``."""
     query = (
-        sa.select(sa.func.max(object_frames.c.first_frame + object_frames.c.frame_count))
+        sa.select(object_frames.c.first_frame, object_frames.c.frame_count)
         .join(objects, objects.c.object == object_frames.c.object)
         .where(object_frames.c.instance_id == instance_id, objects.c.layer == layer)
+        .order_by(object_frames.c.first_frame)
     )
-    return int(connection.execute(query).scalar() or 0)
+    found, at = [], 0
+    for first, count in connection.execute(query):
+        if first > at:
+            found.append((at, first - at))
+        at = max(at, first + count)
+    if at < frames:
+        found.append((at, frames - at))
+    return found
 
 
-# ── studies that are being worked off ─────────────────────────────────────────────────────────────────────────────
+# ── what is still to be made ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def stale_study_ids(connection: Connection, limit: int = 200) -> list[int]:
-    """Studies that changed since they were last worked off, in the order of their changes."""
-    query = (
-        sa.select(studies.c.id)
-        .outerjoin(progress, progress.c.study_id == studies.c.id)
-        .where(sa.or_(progress.c.revision.is_(None), progress.c.revision < studies.c.revision))
-        .order_by(studies.c.revision)
-        .limit(limit)
-    )
-    return [int(row.id) for row in connection.execute(query)]
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A study that lacks pictures or thumbnails."""
+
+    study_id: int
+    settled: bool
+    last_arrival_at: float
 
 
-def references_of(connection: Connection, study_id: int) -> list[str]:
-    """The opaque references of a study's volumes."""
-    found = connection.execute(sa.select(progress.c.references).where(progress.c.study_id == study_id)).scalar()
-    return list(json.loads(found)) if found else []
+def changed_since(connection: Connection, revision: int, limit: int = 1000) -> list[tuple[int, int]]:
+    """``(study id, revision)`` of studies that changed after ``revision``, in the order of their changes."""
+    query = sa.select(studies.c.id, studies.c.revision).where(studies.c.revision > revision)
+    return [
+        (int(row.id), int(row.revision)) for row in connection.execute(query.order_by(studies.c.revision).limit(limit))
+    ]
 
 
-def set_progress(connection: Connection, study_id: int, revision: int, references: list[str]) -> None:
-    """The study was worked off up to ``revision``."""
-    values = {"revision": revision, "references": json.dumps(references)}
-    updated = connection.execute(sa.update(progress).where(progress.c.study_id == study_id).values(values)).rowcount
-    if not updated:
-        connection.execute(sa.insert(progress).values(study_id=study_id, **values))
+_lacks_pictures = sa.exists().where(
+    instances.c.study_id == studies.c.id, instances.c.state == "received", instances.c.has_pixels.is_(sa.true())
+)
+_lacks_thumbnails = sa.exists().where(
+    thumbnails_due.c.study_id == studies.c.id,
+    sa.or_(studies.c.settled.is_(sa.true()), thumbnails_due.c.tried.is_(sa.false())),
+)
 
 
-def pending_counts(connection: Connection) -> dict[int, int]:
-    """Instances with pixels that are still to be rendered, for each study that has any."""
-    query = (
-        sa.select(instances.c.study_id, sa.func.count())
-        .where(instances.c.state == "received", instances.c.has_pixels.is_(sa.true()))
-        .group_by(instances.c.study_id)
-    )
-    return {int(study_id): int(count) for study_id, count in connection.execute(query)}
-
-
-# ── announcements and heads ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def announced_to(connection: Connection, recipient: str) -> list[Announced]:
-    """All that a recipient was told and that still stands."""
-    query = sa.select(announcements).where(announcements.c.recipient == recipient).order_by(announcements.c.study_ref)
-    return [Announced(**row._mapping) for row in connection.execute(query)]
-
-
-def announced_of(connection: Connection, study_id: int) -> list[Announced]:
-    """All announcements of one study, to whomever."""
-    query = sa.select(announcements).where(announcements.c.study_id == study_id)
-    return [Announced(**row._mapping) for row in connection.execute(query)]
-
-
-def put_announcement(connection: Connection, announced: Announced) -> None:
-    """Replace what the recipient was told of this study."""
-    connection.execute(
-        sa.delete(announcements).where(
-            announcements.c.recipient == announced.recipient, announcements.c.study_ref == announced.study_ref
+def work_among(connection: Connection, study_ids: Collection[int]) -> list[Work]:
+    """Those of the studies that lack something, the latest arrival first."""
+    found: list[Work] = []
+    ids = sorted(study_ids)
+    for start in range(0, len(ids), _BATCH):
+        query = sa.select(studies.c.id, studies.c.settled, studies.c.last_arrival_at).where(
+            studies.c.id.in_(ids[start : start + _BATCH]), sa.or_(_lacks_pictures, _lacks_thumbnails)
         )
-    )
-    connection.execute(
-        sa.insert(announcements).values(**{name: getattr(announced, name) for name in Announced.__slots__})
-    )
+        found += [Work(int(row.id), bool(row.settled), float(row.last_arrival_at)) for row in connection.execute(query)]
+    return sorted(found, key=lambda work: (-work.last_arrival_at, work.study_id))
 
 
-def remove_announcement(connection: Connection, recipient: str, study_ref: str) -> None:
-    """The recipient may not have the study any more, or it fell out of the window."""
-    connection.execute(
-        sa.delete(announcements).where(announcements.c.recipient == recipient, announcements.c.study_ref == study_ref)
-    )
+def is_quiet_and_unsettled(connection: Connection, before: float) -> bool:
+    """Whether a study waits to be settled to which nothing came since ``before``."""
+    query = sa.select(sa.literal(1)).where(studies.c.settled.is_(sa.false()), studies.c.last_arrival_at <= before)
+    return connection.execute(query.limit(1)).first() is not None
 
 
-def may_fetch(connection: Connection, recipient: str, object_id: str) -> bool:
-    """Whether the object belongs to a study that is announced to the recipient."""
-    query = (
-        sa.select(sa.literal(1))
-        .select_from(objects.join(announcements, announcements.c.study_id == objects.c.study_id))
-        .where(objects.c.object == object_id, announcements.c.recipient == recipient)
-        .limit(1)
-    )
-    return connection.execute(query).first() is not None
+def mark_thumbnails(connection: Connection, study_id: int) -> None:
+    """The study's pictures changed: its thumbnails are to be made, or made again once it has settled."""
+    found = connection.execute(sa.select(thumbnails_due.c.study_id).where(thumbnails_due.c.study_id == study_id))
+    if found.first() is None:
+        known = sa.select(sa.literal(1)).where(objects.c.study_id == study_id, objects.c.layer == "thumbnail")
+        # While the study grows, those that stand will do.
+        tried = connection.execute(known.limit(1)).first() is not None
+        connection.execute(sa.insert(thumbnails_due).values(study_id=study_id, tried=tried))
 
 
-def next_head(connection: Connection, recipient: str) -> int:
-    """The next sequence of a recipient's head."""
-    updated = connection.execute(
-        sa.update(heads).where(heads.c.recipient == recipient).values(sequence=heads.c.sequence + 1)
-    ).rowcount
-    if not updated:
-        connection.execute(sa.insert(heads).values(recipient=recipient, sequence=1))
-    return head_sequence(connection, recipient)
+def thumbnails_wanted(connection: Connection, study_id: int, settled: bool) -> bool:
+    """Whether thumbnails are to be made now."""
+    row = connection.execute(sa.select(thumbnails_due.c.tried).where(thumbnails_due.c.study_id == study_id)).first()
+    return row is not None and (settled or not row.tried)
 
 
-def head_sequence(connection: Connection, recipient: str) -> int:
-    """The sequence of the latest head; 0 before the first."""
-    found = connection.execute(sa.select(heads.c.sequence).where(heads.c.recipient == recipient)).scalar()
-    return int(found or 0)
+def clear_thumbnails(connection: Connection, study_id: int, settled: bool) -> None:
+    """They were made, or cannot be; of a growing study they are made once more when it has settled."""
+    if settled:
+        connection.execute(sa.delete(thumbnails_due).where(thumbnails_due.c.study_id == study_id))
+    else:
+        connection.execute(sa.update(thumbnails_due).where(thumbnails_due.c.study_id == study_id).values(tried=True))
 
 
-def add_receipt(
-    connection: Connection, device: str, study_ref: str, layer: Layer, event: str, sequence: int, at: float
-) -> None:
-    """Note a receipt; the first one of its kind stands."""
-    key = {"device": device, "study_ref": study_ref, "layer": layer, "event": event}
-    found = connection.execute(
-        sa.select(receipts.c.at).where(*(receipts.c[name] == value for name, value in key.items()))
-    ).first()
-    if found is None:
-        connection.execute(sa.insert(receipts).values(**key, sequence=sequence, at=at))
+# ── summaries ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def layer_totals(connection: Connection) -> dict[int, dict[str, dict[str, int]]]:
+    """For each study and layer: how many objects, frames and plaintext bytes."""
+    counts = (sa.func.count(), sa.func.sum(objects.c.frames), sa.func.sum(objects.c.size))
+    query = sa.select(objects.c.study_id, objects.c.layer, *counts).group_by(objects.c.study_id, objects.c.layer)
+    found: dict[int, dict[str, dict[str, int]]] = {}
+    for study_id, layer, number, frames, size in connection.execute(
+        query.order_by(objects.c.study_id, objects.c.layer)
+    ):
+        found.setdefault(int(study_id), {})[layer] = {"objects": int(number), "frames": int(frames), "bytes": int(size)}
+    return found
+
+
+def state_counts(connection: Connection) -> dict[int, dict[str, int]]:
+    """For each study: how many instances in each state; ``pending`` are those with pixels still to be rendered."""
+    pending = sa.func.sum(sa.case((instances.c.has_pixels.is_(sa.true()), 1), else_=0))
+    query = sa.select(instances.c.study_id, instances.c.state, sa.func.count(), pending)
+    found: dict[int, dict[str, int]] = {}
+    for study_id, state, number, with_pixels in connection.execute(
+        query.group_by(instances.c.study_id, instances.c.state).order_by(instances.c.study_id, instances.c.state)
+    ):
+        found.setdefault(int(study_id), {})[state] = int(number)
+        if state == "received" and with_pixels:
+            found[int(study_id)]["pending"] = int(with_pixels)
+    return found

@@ -1,4 +1,4 @@
-"""The people's half of the index: profiles, devices, invitations, epochs.
+"""The people's half of the index: profiles, devices, invitations.
 
 Functions take a Connection and leave the transaction to the caller, as in ``arrivals``.
 """
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from gateway.management.index.counting import increment
 from gateway.management.index.engine import counters, metadata
+from gateway.management.index.epochs import current_epoch, start_epoch
 from wire.names import Kind, check_kind
 
 profiles = sa.Table(
@@ -49,14 +51,6 @@ invites = sa.Table(
     sa.Column("used_at", sa.Float, nullable=True),
     sa.Column("request_sha256", sa.LargeBinary, nullable=True),
     sa.Column("answer", sa.LargeBinary, nullable=True),
-)
-
-epochs = sa.Table(
-    "epochs",
-    metadata,
-    sa.Column("reference", sa.String(26), primary_key=True),
-    sa.Column("epoch", sa.BigInteger, primary_key=True),
-    sa.Column("key", sa.LargeBinary, nullable=False),
 )
 
 MAX_FAILURES = 3
@@ -110,22 +104,32 @@ class Invite:
 
     def has_login(self, now: float) -> bool:
         """Whether its broker credential stands: while open, and a moment longer for an answer that was lost."""
-        return self.is_open(now) or (self.used_at is not None and now - self.used_at < ANSWER_KEPT_S)
+        return self.is_open(now) or (self.used_at is not None and now < self.login_ends_at)
+
+    @property
+    def login_ends_at(self) -> float:
+        """When its broker credential ends by itself, in POSIX seconds."""
+        return self.expires_at if self.used_at is None else self.used_at + ANSWER_KEPT_S
 
 
-def bump(connection: Connection) -> None:
-    """Note that profiles, devices or invitations changed."""
-    updated = connection.execute(
-        sa.update(counters).where(counters.c.name == "people").values(value=counters.c.value + 1)
-    )
-    if updated.rowcount == 0:
-        connection.execute(sa.insert(counters).values(name="people", value=1))
+_PEOPLE = "people"
+_PROFILES = "profiles"
 
 
-def version(connection: Connection) -> int:
-    """Grows with every ``bump``."""
-    found = connection.execute(sa.select(counters.c.value).where(counters.c.name == "people")).scalar()
-    return int(found or 0)
+def bump(connection: Connection, *names: str) -> None:
+    """Note that profiles, devices or invitations changed; ``names`` are further counters that grow with it."""
+    for name in (_PEOPLE, *names):
+        increment(connection, name)
+
+
+def version(connection: Connection) -> tuple[int, int]:
+    """Two numbers: the first grows with every change, the second with those of profiles alone.
+
+    A profile's change asks for every study to be judged anew; an invitation or a device does not.
+    """
+    rows = connection.execute(sa.select(counters.c.name, counters.c.value)).all()
+    found = {str(row.name): int(row.value) for row in rows}
+    return found.get(_PEOPLE, 0), found.get(_PROFILES, 0)
 
 
 # ── profiles ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,26 +143,33 @@ def _profile(row: sa.Row[tuple[object, ...]]) -> Profile:
 
 def put_profile(connection: Connection, profile: Profile) -> bool:
     """Add a profile, or change name and attends of the one that is there; True if it is new."""
+    known = profile_by_reference(connection, profile.reference)
+    if known == profile:
+        return False
     values = {"name": profile.name, "attends": json.dumps(profile.attends)}
-    updated = connection.execute(
-        sa.update(profiles).where(profiles.c.reference == profile.reference).values(values)
-    ).rowcount
-    if not updated:
+    if known is not None:
+        connection.execute(sa.update(profiles).where(profiles.c.reference == profile.reference).values(values))
+    else:
         connection.execute(
             sa.insert(profiles).values(
                 reference=profile.reference, kind=profile.kind, identifier=profile.identifier, **values
             )
         )
-    bump(connection)
-    return not updated
+    bump(connection, _PROFILES)
+    return known is None
 
 
 def remove_profile(connection: Connection, reference: str) -> bool:
-    """Remove a profile with its devices and invitations; False if there is none."""
-    for table in (devices, invites, epochs):
+    """Remove a profile with its devices and invitations; False if there is none.
+
+    Epochs stay: should the profile come again, a device of its former life must not hold the key of its new one.
+    """
+    for table in (devices, invites):
         connection.execute(sa.delete(table).where(table.c.reference == reference))
     removed = connection.execute(sa.delete(profiles).where(profiles.c.reference == reference)).rowcount
-    bump(connection)
+    if removed and current_epoch(connection, reference) is not None:
+        start_epoch(connection, reference)
+    bump(connection, _PROFILES)
     return bool(removed)
 
 
@@ -195,6 +206,12 @@ def all_devices(connection: Connection, with_revoked: bool = True) -> list[Devic
     return [_device(row) for row in connection.execute(query)]
 
 
+def devices_of(connection: Connection, reference: str) -> list[Device]:
+    """The active devices of one recipient, the latest enrolled first."""
+    query = sa.select(devices).where(devices.c.reference == reference, devices.c.revoked_at.is_(None))
+    return [_device(row) for row in connection.execute(query.order_by(devices.c.enrolled_at.desc(), devices.c.device))]
+
+
 def device_by_reference(connection: Connection, device: str) -> Device | None:
     """One device."""
     row = connection.execute(sa.select(devices).where(devices.c.device == device)).first()
@@ -207,14 +224,21 @@ def mark_seen(connection: Connection, device: str, at: float) -> None:
 
 
 def revoke_device(connection: Connection, device: str, at: float) -> bool:
-    """No lease, no login, no key any more; False if there is no such device or it was revoked before."""
+    """No lease, no login, no key any more; False if there is no such device or it was revoked before.
+
+    With it begins a new epoch of its recipient, so there is no moment at which one holds without the other.
+    """
     revoked = connection.execute(
         sa.update(devices)
         .where(devices.c.device == device, devices.c.revoked_at.is_(None))
         .values(revoked_at=at, lease_secret=None)
     ).rowcount
+    if not revoked:
+        return False
+    reference = connection.execute(sa.select(devices.c.reference).where(devices.c.device == device)).scalar_one()
+    start_epoch(connection, reference)
     bump(connection)
-    return bool(revoked)
+    return True
 
 
 # ── invitations ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -264,26 +288,3 @@ def sweep_invites(connection: Connection, now: float) -> int:
     for enrolment in over:
         connection.execute(sa.delete(invites).where(invites.c.enrolment == enrolment))
     return len(over)
-
-
-# ── epochs ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def current_epoch(connection: Connection, reference: str) -> tuple[int, bytes] | None:
-    """The latest epoch of a recipient and its key."""
-    query = (
-        sa.select(epochs.c.epoch, epochs.c.key)
-        .where(epochs.c.reference == reference)
-        .order_by(epochs.c.epoch.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).first()
-    return (int(row.epoch), bytes(row.key)) if row else None
-
-
-def start_epoch(connection: Connection, reference: str, key: bytes) -> int:
-    """A new epoch for a recipient; returns its number."""
-    current = current_epoch(connection, reference)
-    number = (current[0] if current else 0) + 1
-    connection.execute(sa.insert(epochs).values(reference=reference, epoch=number, key=key))
-    return number

@@ -1,0 +1,192 @@
+"""What the supervisor starts: ``python -m gateway.app_process core|intake PARENT STATE``."""
+
+import asyncio
+import errno
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway import config as configuration
+from gateway.app import AlreadyRunning, State, lock, open_registry, set_up_log
+from gateway.config import ConfigError
+from gateway.control import Client, serve
+from gateway.supervisor import die_with_parent
+
+if TYPE_CHECKING:
+    from gateway.middleware.arrival import Arrival, StoreOutcome
+    from gateway.middleware.refusal import Refusal
+
+_log = logging.getLogger(__name__)
+
+_BROKER_WAIT_S = 5.0
+_LOCK_WAIT_S = 10.0
+
+
+def _say_ready(**facts: Any) -> None:
+    """The line for which the supervisor waits."""
+    sys.stdout.write(json.dumps({"ready": True, **facts}) + "\n")
+    sys.stdout.flush()
+
+
+# ── the core ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def core(state: State) -> None:
+    """Delivery, requests, rendering; ends on SIGTERM."""
+    from gateway.delivery.core import Core
+    from gateway.management import authority
+    from gateway.management.index import deliveries
+    from gateway.management.object_store import ObjectStore
+    from gateway.management.studio import Studio
+    from gateway.management.vault import Vault
+    from gateway.management.workers import RenderPool
+
+    asyncio.get_running_loop().set_exception_handler(_log_loop_error)
+    # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
+    held = lock(state, ".core.lock", _LOCK_WAIT_S)
+    config, opened, registry = open_registry(state)
+    store = ObjectStore(state.objects, config.site)
+    with opened.begin() as connection:
+        sizes = deliveries.all_object_sizes(connection)
+        lacking = store.lacking(sizes)
+        deliveries.lose_objects(connection, lacking)
+    if lacking:
+        _log.warning("%d objects are not on the disk any more and are made again", len(lacking))
+    store.sweep(sizes.keys() - set(lacking))
+
+    def chores() -> None:
+        if config.tls and authority.ensure(state.tls, config.host):
+            _log.info("the server certificate was renewed")
+
+    async with RenderPool(config.rendering.workers) as pool:
+        studio = Studio(opened, state.archive, store, pool, config.rendering)
+        running = Core(config, opened, Vault.load(state.keys), registry, store, studio, state.broker, chores)
+        server = await serve(state.socket, running.wake, running.status)
+        task = asyncio.create_task(running.run())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        # Ready is what serves devices; a broker that is away is waited for, but not for ever.
+        connected = asyncio.create_task(running.connected.wait())
+        await asyncio.wait({task, connected}, timeout=_BROKER_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+        connected.cancel()
+        if not task.done():
+            _say_ready()
+        try:
+            await task
+        except asyncio.CancelledError:
+            _log.info("asked to end")
+        finally:
+            server.close()
+    opened.dispose()
+    os.close(held)
+
+
+def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """asyncio's own handler would print the error's text, which may quote data."""
+    error = context.get("exception")
+    _log.error("%s: %s", context.get("message", "an error in the event loop"), type(error).__name__)
+
+
+# ── intake ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def intake(state: State) -> None:
+    """The storage SCP with its index; ends on SIGTERM."""
+    from gateway.middleware.intake import import_light, run_intake
+
+    import_light()
+    from gateway.management.index import arrivals, arrivals_quarantine, arrivals_tables, engine  # noqa: F401
+    from gateway.middleware.scp_settings import ScpSettings
+
+    config = configuration.load(state.root)
+    opened = engine.open_index(state.index(config))
+    client = Client(state.socket)
+    telling = threading.Lock()
+
+    def wake() -> None:
+        with telling:
+            client.wake()
+
+    def on_arrival(arrival: "Arrival") -> "StoreOutcome":
+        with opened.begin() as connection:
+            outcome = arrivals.add_arrival(connection, arrival, time.time())
+        wake()
+        return outcome
+
+    def on_association_end(studies: frozenset[str]) -> None:
+        with opened.begin() as connection:
+            arrivals.mark_settled(connection, studies, time.time())
+        wake()
+
+    def on_refused(refusal: "Refusal") -> None:
+        _log.warning("an instance was refused: %s", refusal.reason)
+        with opened.begin() as connection:
+            arrivals_quarantine.add_quarantine(connection, refusal, time.time())
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    dicom = config.dicom
+    settings = ScpSettings(
+        host=dicom.host,
+        port=dicom.port,
+        aet=dicom.aet,
+        allow_calling=tuple(dicom.allow_calling),
+        allow_addresses=tuple(dicom.allow_addresses),
+        max_associations=dicom.max_associations,
+        network_timeout_s=dicom.network_timeout_s,
+    )
+    try:
+        run_intake(
+            settings,
+            state.archive,
+            on_arrival,
+            on_association_end,
+            on_refused,
+            ready=lambda port: _say_ready(port=port),
+            stop=stop,
+        )
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            raise
+        _log.error(
+            "DICOM port %d on %s cannot be used (%s): end the program that has it, or change dicom in %s",
+            dicom.port,
+            dicom.host,
+            error.strerror,
+            configuration.FILE_NAME,
+        )
+        sys.exit(1)
+
+
+def main() -> None:
+    """One process, until SIGTERM; exit 1 with a reason in the log if it cannot go on."""
+    part, parent, root = sys.argv[1:]
+    die_with_parent(int(parent))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    set_up_log()
+    os.umask(0o077)
+    try:
+        if part == "core":
+            asyncio.run(core(State(Path(root))))
+        else:
+            intake(State(Path(root)))
+    except (ConfigError, AlreadyRunning) as error:
+        _log.error("%s", error)
+        sys.exit(1)
+    except Exception as error:
+        # The text of an unforeseen error may quote data: only its kind and place are logged.
+        reason = error.strerror if isinstance(error, OSError) else ""
+        _log.critical(
+            "%s %s\n%s", type(error).__name__, reason or "", "".join(traceback.format_tb(error.__traceback__))
+        )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

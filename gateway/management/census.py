@@ -1,0 +1,75 @@
+"""Who there is: profiles with their routing rules, and the devices that are active. Read anew only when it changed."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sqlalchemy.engine import Connection, Engine
+
+from gateway.management.index import people
+from gateway.management.index.people import Device, Profile
+from gateway.management.routing import Rules
+
+
+@dataclass(frozen=True)
+class People:
+    """A moment of the index. ``devices`` are those that are not revoked, by their reference."""
+
+    version: tuple[int, int]
+    profiles: Sequence[Profile]
+    devices: Mapping[str, Device] = field(default_factory=dict)
+
+    @cached_property
+    def active(self) -> dict[str, frozenset[str]]:
+        """For each recipient that has any, its devices."""
+        found: dict[str, set[str]] = {}
+        for device in self.devices.values():
+            found.setdefault(device.reference, set()).add(device.device)
+        return {reference: frozenset(devices) for reference, devices in found.items()}
+
+    @cached_property
+    def by_reference(self) -> dict[str, Profile]:
+        """Profiles by their opaque reference."""
+        return {profile.reference: profile for profile in self.profiles}
+
+    @cached_property
+    def rules(self) -> Rules:
+        """What routes a study to these profiles."""
+        return Rules(self.profiles)
+
+
+class Census:
+    """Keeps the last look; one for a process, used from any of its threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Nothing is read yet."""
+        self._engine = engine
+        self._lock = threading.Lock()
+        self._people = People((-1, -1), ())
+
+    def look(self) -> People:
+        """Who there is now; costs one small query while nothing changed. Blocks on the database."""
+        with self._engine.connect() as connection:
+            return self.look_within(connection)
+
+    def look_within(self, connection: Connection) -> People:
+        """The same, as the caller's transaction sees it."""
+        version = people.version(connection)
+        with self._lock:
+            if self._people.version == version:
+                return self._people
+        found = _read(connection, version)
+        with self._lock:
+            # Another thread's transaction may have begun later and seen more.
+            if found.version >= self._people.version:
+                self._people = found
+        return found
+
+
+def _read(connection: Connection, version: tuple[int, int]) -> People:
+    profiles = tuple(people.all_profiles(connection))
+    known = {profile.reference for profile in profiles}
+    devices = people.all_devices(connection, with_revoked=False)
+    # On PostgreSQL a profile may be removed between the two queries; its devices go with it.
+    return People(version, profiles, {one.device: one for one in devices if one.reference in known})
