@@ -1,6 +1,7 @@
 """The gateway's connection to the broker; the one module of the gateway that imports MQTT."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -98,17 +99,25 @@ class Link:
         if code.is_failure:
             _log.warning("the broker refused the connection: %s", code)
             return
-        self._loop.call_soon_threadsafe(self._note_connected)
+        self._call(self._note_connected)
 
     def _disconnected(self, _c: mqtt.Client, _u: Any, _f: Any, code: ReasonCode, _p: Properties | None) -> None:
-        self._loop.call_soon_threadsafe(self._note_disconnected, str(code))
+        self._call(self._note_disconnected, str(code))
 
     def _message(self, _c: mqtt.Client, _u: Any, message: mqtt.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return  # no broker should pass it on, and paho's thread would end with it
         if len(message.payload) <= MAX_PACKET_BYTES:
-            self._loop.call_soon_threadsafe(self.on_message, message.topic, bytes(message.payload))
+            self._call(self.on_message, topic, bytes(message.payload))
 
     def _published(self, _c: mqtt.Client, _u: Any, mid: int, _r: ReasonCode, _p: Properties) -> None:
-        self._loop.call_soon_threadsafe(self._note_published, mid)
+        self._call(self._note_published, mid)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to hear of it
+            self._loop.call_soon_threadsafe(function, *arguments)
 
     # ── the loop's side ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as generate_ec_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.config import ConfigError
 from wire import hpke, keyset, names, sign, topics
 from wire.keyset import KeySet, OnlineKey
 
@@ -74,7 +75,14 @@ class Vault:
 
     @classmethod
     def load(cls, folder: Path) -> "Vault":
-        """Read all keys; OSError or ValueError if one is missing or damaged."""
+        """Read all keys; OSError if one is missing, ConfigError if one is damaged."""
+        try:
+            return cls._load(folder)
+        except ValueError:  # its text may quote the key
+            raise ConfigError(f"{folder} holds a damaged key: restore the folder from a copy") from None
+
+    @classmethod
+    def _load(cls, folder: Path) -> "Vault":
         scalar = int.from_bytes((folder / "exchange.key").read_bytes(), "big")
         return cls(
             root=Ed25519PrivateKey.from_private_bytes((folder / "root.key").read_bytes()),

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 
 import yaml
 
-from tests.support.brokers import free_port, wait_until
+from tests.support.broker_process import free_port, wait_until
 
 Part = Literal["supervisor", "broker", "core", "intake"]
 Study = dict[str, Any]
