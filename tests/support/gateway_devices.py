@@ -35,6 +35,7 @@ class Mqtt:
         self.messages: list[tuple[str, bytes]] = []
         self.retained: dict[str, bytes] = {}
         self._subscribed: set[int] = set()
+        self._filters: list[str] = []
         self.is_connected = False
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True)
         client.username_pw_set(name, password)
@@ -48,7 +49,9 @@ class Mqtt:
         client.connect_async(host, port, keepalive=30)
         client.loop_start()
 
-    def _on_connect(self, _c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+    def _on_connect(self, client: mqtt.Client, _u: Any, _f: Any, code: Any, _p: Any) -> None:
+        if self._filters and not code.is_failure:
+            client.subscribe([(one, 1) for one in self._filters])
         with self._changed:
             self.is_connected, self.refused = not code.is_failure, bool(code.is_failure)
             self._changed.notify_all()
@@ -78,7 +81,8 @@ class Mqtt:
         return found
 
     def subscribe(self, *filters: str) -> None:
-        """Subscribe and wait until the broker said yes."""
+        """Subscribe, at every later connection too, and wait until the broker said yes."""
+        self._filters += filters
         _, mid = self.client.subscribe([(one, 1) for one in filters])
         self.wait(lambda: mid in self._subscribed, "SUBACK")
 
