@@ -57,7 +57,8 @@ def send(port: int, files: Sequence[Path], aet: str = "MPACS") -> None:
     for path in files:
         status = association.send_c_store(path)
         if "Status" not in status or status.Status != 0x0000:
-            raise RuntimeError(f"{path.name} was not taken")
+            said = f"status 0x{status.Status:04X}" if "Status" in status else "no answer"
+            raise RuntimeError(f"{path.name} was not taken: {said}")
     association.release()
 
 
@@ -79,6 +80,12 @@ class _Process:
     def json(self, *arguments: str) -> Any:
         """The same, with ``--json``."""
         return json.loads(self.cli(*arguments, "--json"))
+
+    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command whose output the caller reads."""
+        return subprocess.Popen(
+            [str(_BIN / self.program), *arguments], env=self._environment, stdout=subprocess.PIPE, text=True
+        )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the long-running command; its log goes to a file beside the state folder."""
@@ -151,7 +158,20 @@ class Device(_Process):
 
     def __enter__(self) -> Self:
         self.start("run")
+        self.wait_line("connected")
         return self
+
+    def wait_complete(self) -> None:
+        """Wait until the next study that is not growing any more is complete."""
+        settled: set[str] = set()
+        assert self._running is not None and self._running.stdout is not None
+        for line in self._running.stdout:
+            event, _, rest = line.strip().partition(" ")
+            if event == "announced" and "growing" not in rest:
+                settled.add(rest)
+            elif event == "complete" and rest in settled:
+                return
+        raise TimeoutError("the device ended before a study was complete")
 
     def studies(self) -> list[dict[str, Any]]:
         """``mpacs-device studies --json``."""

@@ -1,0 +1,54 @@
+"""A TCP proxy on loopback that limits bandwidth towards the client, as a poor link does."""
+
+import asyncio
+import contextlib
+import threading
+from typing import Self
+
+_PIECE_BYTES = 4096
+
+
+class SlowLink:
+    """Forwards to ``target_port``; bytes to the client leave at ``bytes_per_s`` (settable while it runs)."""
+
+    def __init__(self, target_port: int, bytes_per_s: float) -> None:
+        """Listens once entered; ``port`` is where."""
+        self.bytes_per_s = bytes_per_s
+        self.down_bytes = 0
+        self.port = 0
+        self._target = target_port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self.port = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    async def _listen(self) -> int:
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return int(server.sockets[0].getsockname()[1])
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=2 * _PIECE_BYTES)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(self._copy(reader, up_writer, False), self._copy(up_reader, writer, True))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_down: bool) -> None:
+        free_at = self._loop.time()
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            while data := await reader.read(_PIECE_BYTES):
+                if is_down:
+                    self.down_bytes += len(data)
+                    free_at = max(free_at, self._loop.time()) + len(data) / self.bytes_per_s
+                    await asyncio.sleep(max(0.0, free_at - self._loop.time()))
+                writer.write(data)
+                await writer.drain()
+        writer.close()

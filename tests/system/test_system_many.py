@@ -1,0 +1,86 @@
+"""Many devices of one doctor: one publish serves all; a slow one does not hold up the others; strangers get nothing."""
+
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies import Made
+from tests.support.devices import PublishCounter, RunningDevice
+from tests.support.gateways import RunningGateway
+from tests.support.proxies import SlowLink
+
+_SLOW_BYTES_PER_S = 125_000
+
+
+def _segments(device: RunningDevice) -> int:
+    layers = [layer for series in device.studies()[0]["series"] for layer in series["layers"].values()]
+    return sum(int(layer["segments"]) for layer in layers)
+
+
+@pytest.mark.timeout(300)
+def test_ten_devices_cost_little_more_than_one(gateway: RunningGateway, ct: Made, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        devices = [
+            stack.enter_context(RunningDevice(tmp_path / f"device{number}", gateway, "doctor:D1"))
+            for number in range(10)
+        ]
+        watcher = RunningDevice(tmp_path / "watcher", gateway, "doctor:D1")
+        stranger = stack.enter_context(RunningDevice(tmp_path / "stranger", gateway, "doctor:D2"))
+        for device in (*devices, stranger):
+            device.wait_line("connected")
+        counter = PublishCounter(watcher, gateway.mqtt_port)
+        gateway.store(ct.files)
+        for device in devices:
+            device.wait_complete(len(ct.files))
+        published = counter.published
+        counter.close()
+        segments = _segments(devices[0])
+        assert segments >= 20
+        assert published <= 1.3 * segments, f"{published} publishes for {segments} segments"
+        assert stranger.studies() == []
+        assert stranger.log.count("announced") == 0
+
+
+@pytest.mark.timeout(240)
+def test_a_second_device_that_joins_at_half(gateway: RunningGateway, ct: Made, tmp_path: Path) -> None:
+    gateway.store(ct.files)
+    gateway.wait_studies(1, timeout_s=120)
+    total_bytes = gateway.studies()[0]["layers"]["display"]["bytes"]
+    watcher = RunningDevice(tmp_path / "watcher", gateway, "doctor:D1")
+    with ExitStack() as stack:
+        links = [stack.enter_context(SlowLink(gateway.mqtt_port, 1_000_000)) for _ in range(2)]
+        first, second = (
+            RunningDevice(tmp_path / f"device{n}", gateway, "doctor:D1", through_port=link.port)
+            for n, link in enumerate(links)
+        )
+        counter = PublishCounter(watcher, gateway.mqtt_port)
+        first.start()
+        stack.callback(first.stop)
+        deadline = time.monotonic() + 60
+        while links[0].down_bytes < total_bytes / 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        second.start()
+        stack.callback(second.stop)
+        for device in (first, second):
+            device.wait_complete(len(ct.files))
+        segments = _segments(first)
+        counter.close()
+        assert counter.published <= 1.6 * segments + 2, f"{counter.published} publishes for {segments} segments"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_a_slow_device_completes_beside_fast_ones(gateway: RunningGateway, ct: Made, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        link = stack.enter_context(SlowLink(gateway.mqtt_port, _SLOW_BYTES_PER_S))
+        slow = stack.enter_context(RunningDevice(tmp_path / "slow", gateway, "doctor:D1", through_port=link.port))
+        fast = [stack.enter_context(RunningDevice(tmp_path / f"fast{n}", gateway, "doctor:D1")) for n in range(4)]
+        for device in (slow, *fast):
+            device.wait_line("connected")
+        gateway.store(ct.files)
+        for device in fast:
+            device.wait_complete(len(ct.files))
+        assert slow.wait_complete(len(ct.files), timeout_s=300)["current"]
