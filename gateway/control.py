@@ -72,7 +72,9 @@ class Client:
         """Something changed in the index. The core looks by itself once a second; this makes it look now."""
         try:
             # Never waits: where the buffer is full, the core has more to read than it needs to wake.
-            self._connect().send(b'{"op":"wake"}\n', socket.MSG_DONTWAIT)
+            connection = self._connect()
+            connection.setblocking(False)
+            connection.send(b'{"op":"wake"}\n')
         except BlockingIOError:
             pass
         except OSError:
@@ -82,6 +84,7 @@ class Client:
         """What the core says of itself; None if it does not answer."""
         try:
             connection = self._connect()
+            connection.settimeout(_TIMEOUT_S)
             connection.sendall(b'{"op":"status"}\n')
             with connection.makefile("rb") as file:
                 answer = json.loads(file.readline())
