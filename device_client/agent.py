@@ -267,7 +267,7 @@ class Agent:
             case Refused(reason="forbidden"), Want(object=object_id):
                 self._lost(encode_reference(object_id))
             case Done(), Receipt() as receipt if self._keeper is not None:
-                await self._keeper.take_done(receipt)
+                self._keeper.take_done(receipt)
             case Refused(reason=reason), _:
                 log.warning("%s was refused by the gateway: %s", type(body).__name__, reason)
 

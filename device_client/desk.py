@@ -18,6 +18,9 @@ from wire.errors import WireError
 from wire.messages import ObjectEntry
 from wire.names import encode_reference
 
+MAX_NUMBER_CHARACTERS = 12
+"""Of an integer string (PS3.5 section 6.2, IS)."""
+
 OnProgress = Callable[[int, int], None]
 """Pictures written, pictures in all."""
 
@@ -48,12 +51,12 @@ class StudyView:
         return merged
 
     def series(self) -> dict[str, attributes.DataSet]:
-        """Attributes of each series, by SeriesInstanceUID."""
+        """Attributes of each series, by SeriesInstanceUID; in the order of their numbers."""
         found: dict[str, attributes.DataSet] = {}
         for held in self.parts:
             for data_set in held.attributes[1]:
                 found.setdefault(attributes.text(data_set, "SeriesInstanceUID"), data_set)
-        return found
+        return dict(sorted(found.items(), key=lambda one: (_series_number(one[1]), one[0])))
 
     def objects(self) -> list[tuple[Held, ObjectEntry, list[str]]]:
         """Each object once, with the SeriesInstanceUIDs that it lists."""
@@ -200,6 +203,11 @@ class Desk:
         finally:
             blob.close()
         return object_id
+
+
+def _series_number(data_set: attributes.DataSet) -> int:
+    text = attributes.text(data_set, "SeriesNumber")
+    return int(text) if text.isdecimal() and len(text) <= MAX_NUMBER_CHARACTERS else 0
 
 
 def _frames(objects: list[tuple[Held, ObjectEntry, list[str]]]) -> int:

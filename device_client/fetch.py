@@ -28,7 +28,7 @@ RETRY_S = 30.0
 
 log = logging.getLogger("mpacs.device")
 
-OnComplete = Callable[[Held, ObjectEntry], Awaitable[None]]
+OnComplete = Callable[[Held], None]
 
 
 class Fetcher:
@@ -47,6 +47,7 @@ class Fetcher:
         self._targets: dict[str, tuple[Held, ObjectEntry]] = {}
         self._active: dict[str, Download] = {}
         self._starting: set[str] = set()
+        self._missing: dict[str, None] = {}
         self._resting: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -58,6 +59,7 @@ class Fetcher:
         """From now on these objects, in this order; what is no longer among them is stopped."""
         self._targets = {encode_reference(entry.object): (held, entry) for held, entry in targets}
         self.complete &= self._targets.keys()
+        self._missing = dict.fromkeys(one for one in self._targets if one not in self.complete)
         for object_id, download in list(self._active.items()):
             target = self._targets.get(object_id)
             if target is None or target[1].manifest != download.entry.manifest:
@@ -80,12 +82,14 @@ class Fetcher:
     def again(self, object_id: str) -> None:
         """What was complete is damaged on the disk: fetch what does not fit its digest."""
         self.complete.discard(object_id)
+        if object_id in self._targets:
+            self._missing[object_id] = None
         self._look()
 
     @property
     def idle(self) -> bool:
         """Whether everything that is wanted is here."""
-        return self._targets.keys() <= self.complete and not self._tasks
+        return not self._missing and not self._tasks
 
     def _stop(self, download: Download) -> None:
         del self._active[download.object_id]
@@ -166,14 +170,14 @@ class Fetcher:
 
     def _begin(self) -> None:
         now = time.monotonic()
-        for object_id, (held, entry) in self._targets.items():
+        for object_id in self._missing:
             if len(self._active) + len(self._starting) >= MAX_AT_ONCE:
                 return
-            busy = object_id in self._active or object_id in self._starting or object_id in self.complete
+            busy = object_id in self._active or object_id in self._starting
             if not busy and self._resting.get(object_id, 0.0) <= now:
                 self._resting.pop(object_id, None)
                 self._starting.add(object_id)
-                self._spawn(self._start(object_id, held, entry))
+                self._spawn(self._start(object_id, *self._targets[object_id]))
 
     async def _start(self, object_id: str, held: Held, entry: ObjectEntry) -> None:
         try:
@@ -279,5 +283,6 @@ class Fetcher:
         if self._active.get(download.object_id) is not download:
             return
         self.complete.add(download.object_id)
+        self._missing.pop(download.object_id, None)
         self._stop(download)
-        await self._on_complete(download.held, download.entry)
+        self._on_complete(download.held)

@@ -10,7 +10,6 @@ from device_client.fetch import Fetcher
 from device_client.ledger import Held
 from device_client.receipts import Receipts
 from device_client.store.state import Store
-from wire.messages import ObjectEntry
 from wire.names import encode_reference
 
 
@@ -22,7 +21,7 @@ class Household:
     ) -> None:
         """``on_receipts`` is called when there is a receipt to send."""
         self.store = store
-        self.fetcher = Fetcher(store, disk, events, self._object_complete)
+        self.fetcher = Fetcher(store, disk, events, self._look_at)
         self._layers = layers
         self._disk = disk
         self._events = events
@@ -47,6 +46,7 @@ class Household:
         while self._chores:
             await asyncio.wait(self._chores)
         await self.fetcher.close()
+        await self._disk.run(self.store.catalogue.flush)
 
     # ── what follows ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -67,20 +67,17 @@ class Household:
 
     async def _tidy(self, studies: list[Held]) -> None:
         for held in studies:
-            await self._look_at(held)
+            self._look_at(held)
         await self.sweep()
 
-    async def _object_complete(self, held: Held, _entry: ObjectEntry) -> None:
-        await self._look_at(held)
-
-    async def _look_at(self, held: Held) -> None:
+    def _look_at(self, held: Held) -> None:
         """Whether a study has become complete, and what receipts that owes."""
         latest = self.store.ledger.shelves[held.recipient].studies.get(held.study)
         if latest is None:
             return
         news = self._receipts.due(latest, self.fetcher.complete, self.store.state.clock.now_ms())
         if news.receipts or news.completed:
-            await self._disk.run(lambda: self._receipts.keep(news))
+            self._receipts.keep(news)
         if news.completed:
             self._events.tell("complete", study=held.study)
         if news.receipts:

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
 
@@ -16,7 +15,7 @@ from device_client.store.catalogue import ReceiptKey, ReceiptRecord
 from device_client.store.state import State, Store
 from wire.limits import MAX_STUDIES
 from wire.messages import Known, Receipt, Sync, Synced
-from wire.names import decode_reference
+from wire.names import decode_reference, encode_reference
 
 TICK_S = 1.0
 ANSWER_S = 10.0
@@ -24,6 +23,8 @@ LEAST_PAUSE_S = 2.0
 MOST_PAUSE_S = 60.0
 SYNC_EVERY_S = 3600.0
 RECEIPTS_AT_ONCE = 16
+FLUSH_EVERY_S = 1.0
+"""Changes of state in a burst share one write of the catalogue."""
 
 log = logging.getLogger("mpacs.device")
 
@@ -66,6 +67,7 @@ class Keeper:
         self._sweep = sweep
         self._sync = _Sync()
         self._sent: dict[ReceiptKey, float] = {}
+        self._flushed_at = float("-inf")
         self._wake = asyncio.Event()
 
     # ── what others say ───────────────────────────────────────────────────────────────────────────────────────────
@@ -97,18 +99,21 @@ class Keeper:
         if synced.lease != store.lease:
             await self._disk.run(lambda: store.take_lease(synced.lease))
 
-    async def take_done(self, receipt: Receipt) -> None:
+    def take_done(self, receipt: Receipt) -> None:
         """A receipt was taken."""
-        for key, record in list(self._store.catalogue.receipts.items()):
-            if record.state == "queued" and _receipt(record) == receipt:
-                self._sent.pop(key, None)
-                done = msgspec.structs.replace(record, state="done")
-                await self._disk.run(partial(self._store.catalogue.put_receipts, [done]))
+        key = (encode_reference(receipt.recipient), encode_reference(receipt.study), receipt.layer, receipt.event)
+        record = self._store.catalogue.receipts.get(key)
+        # A study may have been opened again since: that is a receipt of its own.
+        if record is not None and record.at == receipt.at:
+            self._store.catalogue.put_receipts([msgspec.structs.replace(record, state="done")])
+        self._sent.pop(key, None)
+        self._wake.set()
 
     @property
     def owes(self) -> bool:
         """Whether there are receipts that the gateway has not taken."""
-        return any(record.state == "queued" for record in list(self._store.catalogue.receipts.values()))
+        receipts = self._store.catalogue.receipts
+        return any(record.state == "queued" for record in list(receipts.values()))
 
     # ── the round ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,6 +134,9 @@ class Keeper:
             raise LeaseEnded
         if self._state.clock.due():
             await self._disk.run(self._state.clock.keep)
+        if self._store.catalogue.dirty and now - self._flushed_at > FLUSH_EVERY_S:
+            self._flushed_at = now
+            await self._disk.run(self._store.catalogue.flush)
         shelves = self._store.ledger.shelves.values()
         if any(not shelf.revoked and (shelf.is_overdue(now_ms) or shelf.behind()) for shelf in shelves):
             self._sync.wanted = True

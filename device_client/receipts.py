@@ -48,7 +48,7 @@ class Receipts:
         return news
 
     def keep(self, news: News) -> None:
-        """Write the records; blocking."""
+        """Note the records; they reach the disk with the catalogue's next flush."""
         if news.receipts:
             self._store.catalogue.put_receipts(news.receipts)
         if news.completed:

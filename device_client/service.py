@@ -50,7 +50,8 @@ class Service:
     async def _follow_up(self, store: Store, desk: Desk) -> None:
         agent = self._agent
         if desk.receipts:
-            await agent.disk.run(lambda: store.catalogue.put_receipts(desk.receipts))
+            store.catalogue.put_receipts(desk.receipts)
+            await agent.disk.run(store.catalogue.flush)
             agent.receipts_are_due()
         for object_id in desk.damaged:
             if agent.household is not None:
@@ -112,6 +113,7 @@ def _without_process(state: State, message: Message, told: Callable[[Message], N
         result = perform(desk, message, lambda done, total: told({"progress": [done, total]}))
         if desk.receipts:
             store.catalogue.put_receipts(desk.receipts)
+            store.catalogue.flush()
         return result
     finally:
         state.close()

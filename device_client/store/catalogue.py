@@ -12,7 +12,6 @@ from msgspec import Struct
 from tinydb import TinyDB
 from tinydb.middlewares import CachingMiddleware
 from tinydb.storages import Storage
-from tinydb.table import Document
 
 from device_client.errors import StoreBroken
 from device_client.store import files
@@ -75,7 +74,10 @@ ReceiptKey = tuple[str, str, str, str]
 
 
 class Catalogue:
-    """Studies and receipts. Every method that changes something writes once, however many records it is given."""
+    """Studies and receipts: in memory at once, on the disk with the next ``flush``, however many records that holds.
+
+    What a kill takes with it is found again: a receipt that was owed is owed still, one that was taken is sent twice.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read ``path``; a damaged file is set aside, because announcements and heads stand in files of their own."""
@@ -91,54 +93,58 @@ class Catalogue:
         self._storage = CachingMiddleware(AtomicStorage)  # type: ignore[no-untyped-call]  # tinydb leaves it unannotated
         self._storage.WRITE_CACHE_SIZE = 1 << 30
         self._db = TinyDB(self._path, storage=self._storage)
-        self._study_ids: dict[StudyKey, int] = {}
-        self._receipt_ids: dict[ReceiptKey, int] = {}
-        self.studies: dict[StudyKey, StudyRecord] = {}
-        self.receipts: dict[ReceiptKey, ReceiptRecord] = {}
-        for document in self._db.table("studies"):
-            study = msgspec.convert(dict(document), StudyRecord)
-            self._study_ids[study.recipient, study.study] = document.doc_id
-            self.studies[study.recipient, study.study] = study
-        for document in self._db.table("receipts"):
-            receipt = msgspec.convert(dict(document), ReceiptRecord)
-            key = (receipt.recipient, receipt.study, receipt.layer, receipt.event)
-            self._receipt_ids[key] = document.doc_id
-            self.receipts[key] = receipt
-
-    def _flush(self) -> None:
-        self._storage.flush()  # type: ignore[no-untyped-call]  # tinydb leaves it unannotated
+        self._dirty = False
+        studies = [msgspec.convert(dict(one), StudyRecord) for one in self._db.table("studies")]
+        receipts = [msgspec.convert(dict(one), ReceiptRecord) for one in self._db.table("receipts")]
+        self.studies: dict[StudyKey, StudyRecord] = {(one.recipient, one.study): one for one in studies}
+        self.receipts: dict[ReceiptKey, ReceiptRecord] = {receipt_key(one): one for one in receipts}
 
     def put_studies(self, records: list[StudyRecord]) -> None:
         """Add or replace."""
-        table = self._db.table("studies")
-        for record in records:
-            key = (record.recipient, record.study)
-            doc_id = self._study_ids.setdefault(key, max(self._study_ids.values(), default=0) + 1)
-            table.upsert(Document(msgspec.to_builtins(record), doc_id))
-            self.studies[key] = record
-        self._flush()
+        self.studies.update({(record.recipient, record.study): record for record in records})
+        self._dirty = True
 
     def put_receipts(self, records: list[ReceiptRecord]) -> None:
         """Add or replace."""
-        table = self._db.table("receipts")
-        for record in records:
-            key = (record.recipient, record.study, record.layer, record.event)
-            doc_id = self._receipt_ids.setdefault(key, max(self._receipt_ids.values(), default=0) + 1)
-            table.upsert(Document(msgspec.to_builtins(record), doc_id))
-            self.receipts[key] = record
-        self._flush()
+        self.receipts.update({receipt_key(record): record for record in records})
+        self._dirty = True
 
     def forget(self, keys: list[StudyKey]) -> None:
         """Remove studies that are gone, and what they owed."""
-        studies = [self._study_ids.pop(key) for key in keys if key in self._study_ids]
-        owed = [key for key in self.receipts if key[:2] in set(keys)]
-        receipts = [self._receipt_ids.pop(key) for key in owed]
+        gone = set(keys)
         for study_key in keys:
             self.studies.pop(study_key, None)
-        for receipt_key in owed:
-            del self.receipts[receipt_key]
-        if studies:
-            self._db.table("studies").remove(doc_ids=studies)
-        if receipts:
-            self._db.table("receipts").remove(doc_ids=receipts)
-        self._flush()
+        for receipt_key_ in [key for key in self.receipts if key[:2] in gone]:
+            del self.receipts[receipt_key_]
+        self._dirty = True
+
+    @property
+    def dirty(self) -> bool:
+        """Whether ``flush`` has something to write."""
+        return self._dirty
+
+    def flush(self) -> None:
+        """Write what has changed; blocking. Other threads may change records meanwhile."""
+        if not self._dirty:
+            return
+        # Before the records are looked at: what changes from here on makes it dirty again.
+        self._dirty = False
+        tables: dict[str, list[Any]] = {
+            "studies": list(self.studies.values()),
+            "receipts": list(self.receipts.values()),
+        }
+        try:
+            for name, records in tables.items():
+                # All anew, because an update of one record costs the library as much as one of all.
+                table = self._db.table(name)
+                table.truncate()
+                table.insert_multiple([msgspec.to_builtins(record) for record in records])
+            self._storage.flush()  # type: ignore[no-untyped-call]  # tinydb leaves it unannotated
+        except OSError:
+            self._dirty = True
+            raise
+
+
+def receipt_key(record: ReceiptRecord) -> ReceiptKey:
+    """What a receipt is found by."""
+    return record.recipient, record.study, record.layer, record.event

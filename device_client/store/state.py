@@ -183,6 +183,7 @@ class Store:
         """Keep announcements, then their records; blocking."""
         self.papers.save_announcements([(held.recipient, held.study, data) for held, data in received])
         self.catalogue.put_studies([study_record(held, "announced") for held, _ in received])
+        self.catalogue.flush()
 
     def take_lease(self, lease: Lease) -> None:
         """Keep a renewed lease; should its secret be another one, the vault is sealed anew; blocking."""
@@ -196,6 +197,7 @@ class Store:
         """Delete studies: the announcement first, because it holds the keys of the objects; blocking."""
         self.papers.remove(keys)
         self.catalogue.forget(keys)
+        self.catalogue.flush()
 
     def remove_unannounced(self, announced: set[str]) -> None:
         """Delete what is kept of objects that are no longer announced; blocking."""

@@ -41,6 +41,7 @@ class Mosquitto:
         self.passwords = folder / "passwords" if passwords else None
         lines = ["user root"] if os.geteuid() == 0 else []
         lines += [f"listener {self.port} 127.0.0.1", "use_username_as_clientid true", "max_queued_messages 0"]
+        lines += ["set_tcp_nodelay true"]
         if self.passwords is not None:
             self.passwords.touch(0o600)
             lines += ["allow_anonymous false", f"password_file {self.passwords}"]

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from dataclasses import dataclass, field
+from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -117,6 +118,7 @@ class ScriptedGateway:
             self.client.tls_set(ca)
         self.client.on_connect = self._on_connect
         self.client.on_message = self._on_message
+        self.client.on_socket_open = lambda _client, _data, opened: opened.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     @property

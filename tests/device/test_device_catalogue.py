@@ -21,6 +21,7 @@ studies = [f"{n:026d}" for n in range(300)]
 for sequence in range(start + 1, 1_000_000):
     catalogue.put_studies([StudyRecord("ward", "r" * 26, study, sequence, "announced") for study in studies[:3]]
                           + [StudyRecord("ward", "r" * 26, studies[sequence % 300], sequence, "complete")])
+    catalogue.flush()
     print(sequence, flush=True)
 """
 
@@ -54,10 +55,12 @@ def test_records_come_back(tmp_path):
     receipt = ReceiptRecord("doctor", "r", "s", 4, "display", "received", 1, "queued")
     catalogue.put_studies([StudyRecord("doctor", "r", "s", 3, "announced"), study])
     catalogue.put_receipts([receipt])
+    catalogue.flush()
     again = Catalogue(path)
     assert again.studies == {("r", "s"): study}
     assert again.receipts == {("r", "s", "display", "received"): receipt}
     again.forget([("r", "s"), ("r", "unknown")])
+    again.flush()
     assert Catalogue(path).studies == {} and Catalogue(path).receipts == {}
 
 
@@ -68,6 +71,7 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage):
     catalogue = Catalogue(path)
     assert catalogue.studies == {}
     catalogue.put_studies([StudyRecord("ward", "r", "s", 1, "announced")])
+    catalogue.flush()
     assert len(Catalogue(path).studies) == 1
     assert (tmp_path / "catalogue.json.damaged").read_bytes() == damage
 
@@ -80,4 +84,6 @@ def test_a_batch_is_one_write(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "write_atomic", lambda path, data: (writes.append(path), original(path, data)))
     catalogue = Catalogue(tmp_path / "catalogue.json")
     catalogue.put_studies([StudyRecord("ward", "r", f"s{n}", 1, "announced") for n in range(50)])
+    catalogue.flush()
+    catalogue.flush()
     assert len(writes) == 1

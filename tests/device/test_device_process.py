@@ -61,7 +61,8 @@ def test_the_will_speaks_for_a_killed_one_and_its_socket_is_replaced(running, en
     assert (enrolled.folder / "control.sock").exists()
     assert enrolled.json("studies")[0]["StudyInstanceUID"] == UID
     again = enrolled.start("run")
-    assert again.stdout.readline() == "connected\n"
+    # That it had become complete may be told twice: the kill came before it was written down.
+    assert "connected\n" in (again.stdout.readline(), again.stdout.readline())
     assert enrolled.json("studies")[0]["StudyInstanceUID"] == UID
 
 
