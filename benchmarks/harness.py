@@ -54,11 +54,17 @@ def send(port: int, files: Sequence[Path], aet: str = "MPACS") -> None:
     association = ae.associate("127.0.0.1", port, ae_title=aet)
     if not association.is_established:
         raise RuntimeError("the gateway does not accept the association")
+    # pynetdicom 3.0.4: between two requests its reactor wakes for a moment and may take the next answer off the queue,
+    # for which the sender then waits 30 s in vain (about once in 3,000). Here it sleeps until all are sent.
+    checkpoint = association._reactor_checkpoint
+    checkpoint.clear()
+    checkpoint.set = lambda: None
     for path in files:
         status = association.send_c_store(path)
         if "Status" not in status or status.Status != 0x0000:
             said = f"status 0x{status.Status:04X}" if "Status" in status else "no answer"
             raise RuntimeError(f"{path.name} was not taken: {said}")
+    del checkpoint.set
     association.release()
 
 
