@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection, Engine
 
@@ -105,7 +105,9 @@ class Announcer:
 
     def _volumes(self, connection: Connection, study: StudyRow) -> _Told:
         series = arrivals_read.series_of(connection, study.id)
-        made = volumes(study, series, deliveries.objects_of(connection, study.id))
+        # A device takes "settled" for "nothing more comes": that is so once every picture is made, too.
+        settled = study.settled and not deliveries.work_among(connection, [study.id])
+        made = volumes(replace(study, settled=settled), series, deliveries.objects_of(connection, study.id))
         references = told.references_of(connection, study.id)
         references += [encode_reference(os.urandom(16)) for _ in range(len(made) - len(references))]
         digests = [hashlib.sha256(messages.encode(volume)).digest() for volume in made]
