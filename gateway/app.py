@@ -76,7 +76,8 @@ class State:
 def init(state: State, config: Config) -> None:
     """Make a state folder: configuration, keys, index. ConfigError if there is one already."""
     from gateway.management import authority, broker_files
-    from gateway.management.vault import Vault, write_private
+    from gateway.management.files import write_private
+    from gateway.management.vault import Vault
 
     path = state.root / configuration.FILE_NAME
     if path.exists():
@@ -171,12 +172,14 @@ async def run(state: State) -> None:
 
     Raises StartFailed if one of them never got ready.
     """
-    from gateway.management import authority, broker_files
+    from gateway.management.broker_config import write_config
 
     config = configuration.load(state.root)
     if config.tls:
+        from gateway.management import authority
+
         authority.ensure(state.tls, config.host)
-    broker_config = broker_files.write_config(state.broker, config, state.tls)
+    broker_config = write_config(state.broker, config, state.tls)
     own = (sys.executable, "-P", "-m", "gateway.app_process")
     arguments = (str(os.getpid()), str(state.root))
     broker = (sys.executable, "-P", "-m", "broker", "run", "--json", "--die-with-parent", "--config")

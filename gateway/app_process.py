@@ -22,6 +22,7 @@ from gateway.supervisor import die_with_parent
 if TYPE_CHECKING:
     from gateway.middleware.arrival import Arrival, StoreOutcome
     from gateway.middleware.refusal import Refusal
+    from gateway.middleware.scp_settings import ScpSettings
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,6 @@ def intake(state: State) -> None:
 
     import_light()
     from gateway.management.index import arrivals, arrivals_quarantine, arrivals_tables, engine  # noqa: F401
-    from gateway.middleware.scp_settings import ScpSettings
 
     config = configuration.load(state.root)
     opened = engine.open_index(state.index(config))
@@ -131,19 +131,9 @@ def intake(state: State) -> None:
 
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    dicom = config.dicom
-    settings = ScpSettings(
-        host=dicom.host,
-        port=dicom.port,
-        aet=dicom.aet,
-        allow_calling=tuple(dicom.allow_calling),
-        allow_addresses=tuple(dicom.allow_addresses),
-        max_associations=dicom.max_associations,
-        network_timeout_s=dicom.network_timeout_s,
-    )
     try:
         run_intake(
-            settings,
+            _scp_settings(config.dicom),
             state.archive,
             on_arrival,
             on_association_end,
@@ -156,12 +146,26 @@ def intake(state: State) -> None:
             raise
         _log.error(
             "DICOM port %d on %s cannot be used (%s): end the program that has it, or change dicom in %s",
-            dicom.port,
-            dicom.host,
+            config.dicom.port,
+            config.dicom.host,
             error.strerror,
             configuration.FILE_NAME,
         )
         sys.exit(1)
+
+
+def _scp_settings(dicom: configuration.Dicom) -> "ScpSettings":
+    from gateway.middleware.scp_settings import ScpSettings
+
+    return ScpSettings(
+        host=dicom.host,
+        port=dicom.port,
+        aet=dicom.aet,
+        allow_calling=tuple(dicom.allow_calling),
+        allow_addresses=tuple(dicom.allow_addresses),
+        max_associations=dicom.max_associations,
+        network_timeout_s=dicom.network_timeout_s,
+    )
 
 
 def main() -> None:

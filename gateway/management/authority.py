@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 import ipaddress
+import logging
 from pathlib import Path
 
 from cryptography import x509
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gateway.management.vault import write_private
+from gateway.management.files import write_private
+
+_log = logging.getLogger(__name__)
 
 _AUTHORITY_DAYS = 3650
 _SERVER_DAYS = 397
@@ -30,6 +33,8 @@ def ensure(folder: Path, host: str) -> bool:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not _is_authority_for(folder, host):
+        if (folder / "authority.pem").exists():
+            _log.warning("a new certificate authority is made: devices must be enrolled anew")
         _make_authority(folder, host)
     if _is_server_good(folder, host):
         return False

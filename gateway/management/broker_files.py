@@ -1,4 +1,4 @@
-"""What the broker reads: its configuration and its access file, written whole and atomically."""
+"""The broker's access file: who may log in, written whole and atomically."""
 
 import fcntl
 import hashlib
@@ -10,33 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from sqlalchemy.engine import Engine
 
-from gateway.config import Config
+from gateway.management.broker_config import ACCESS_FILE
+from gateway.management.files import write_private
 from gateway.management.index import people
-from gateway.management.vault import Vault, write_private
+from gateway.management.vault import Vault
 from wire.enrolment import CodeKeys
-
-ACCESS_FILE = "access.json"
-CONFIG_FILE = "broker.yaml"
-
-
-def write_config(folder: Path, config: Config, tls_folder: Path) -> Path:
-    """The embedded broker's configuration, from the gateway's own; returns its path."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    listeners: dict[str, Any] = {"tcp": {"host": config.local_host, "port": config.local_port}}
-    if config.tls:
-        listeners["tls"] = {
-            "host": config.listen_host,
-            "port": config.mqtt.port,
-            "certificate": str((tls_folder / "server.pem").absolute()),
-            "key": str((tls_folder / "server.key").absolute()),
-        }
-    contents = {"site": config.site, "access": ACCESS_FILE, "listeners": listeners}
-    path = folder / CONFIG_FILE
-    write_private(path, yaml.safe_dump(contents, sort_keys=False).encode())
-    return path
 
 
 @contextmanager

@@ -12,36 +12,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.config import ConfigError
+from gateway.management.files import sync_folder, write_private
 from wire import hpke, keyset, names, sign, topics
 from wire.keyset import KeySet, OnlineKey
 
 _ONLINE_DAYS = 365
 _MS = 1000
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Write a new file of mode 0600, whole or not at all, and make it survive a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +59,20 @@ class Vault:
 
     @classmethod
     def _load(cls, folder: Path) -> "Vault":
-        scalar = int.from_bytes((folder / "exchange.key").read_bytes(), "big")
+        def read(name: str, length: int) -> bytes:
+            data = (folder / name).read_bytes()
+            if len(data) != length:
+                raise ValueError(name)
+            return data
+
+        scalar = int.from_bytes(read("exchange.key", 32), "big")
         return cls(
-            root=Ed25519PrivateKey.from_private_bytes((folder / "root.key").read_bytes()),
-            online=Ed25519PrivateKey.from_private_bytes((folder / "online.key").read_bytes()),
+            root=Ed25519PrivateKey.from_private_bytes(read("root.key", 32)),
+            online=Ed25519PrivateKey.from_private_bytes(read("online.key", 32)),
             exchange=derive_private_key(scalar, SECP256R1()),
-            reference_key=(folder / "reference.key").read_bytes(),
-            gateway=names.encode_reference((folder / "gateway.id").read_bytes()),
-            password=(folder / "broker.password").read_text(),
+            reference_key=read("reference.key", 32),
+            gateway=names.encode_reference(read("gateway.id", 16)),
+            password=read("broker.password", 64).decode("ascii"),
         )
 
     @property

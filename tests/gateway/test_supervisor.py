@@ -100,7 +100,9 @@ def test_a_program_that_is_missing_ends_the_start() -> None:
 
 
 def test_a_child_that_ignores_sigterm_is_killed() -> None:
-    stubborn = child("stubborn", f"import signal\nsignal.signal(15, signal.SIG_IGN)\n{READY}import time\ntime.sleep(60)")
+    stubborn = child(
+        "stubborn", f"import signal\nsignal.signal(15, signal.SIG_IGN)\n{READY}import time\ntime.sleep(60)"
+    )
 
     async def scenario() -> float:
         supervisor, ready = Supervisor([stubborn], QUICK), asyncio.Event()
