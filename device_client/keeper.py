@@ -45,8 +45,8 @@ class _Sync:
         return now >= self.not_before and (self.wanted or now - self.answered_at > every_s)
 
     def asked(self, now: float) -> None:
-        self.pause_s = min(self.pause_s * 2, MOST_PAUSE_S)
         self.wanted, self.asked_at, self.not_before = False, now, now + self.pause_s
+        self.pause_s = min(self.pause_s * 2, MOST_PAUSE_S)
 
     def answered(self, now: float) -> None:
         self.asked_at, self.answered_at = None, now

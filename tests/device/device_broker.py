@@ -70,6 +70,9 @@ class Mosquitto:
         self.passwords.chmod(0o644)
         self.process.send_signal(signal.SIGHUP)
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
         assert self.process is not None
         self.process.kill()

@@ -107,6 +107,8 @@ class ScriptedGateway:
         self.limit: int | None = None
         self.on_enrolled: Any = None
         self._sender = Sender()
+        self.late_ms = 0
+        self._retained: set[str] = set()
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._stop = False
@@ -141,6 +143,11 @@ class ScriptedGateway:
     def stop(self) -> None:
         self._stop = True
         self._wake.set()
+        last = None
+        for topic in self._retained:
+            last = self.client.publish(topic, b"", 1, True)
+        if last is not None and self.client.is_connected():
+            last.wait_for_publish(5)
         self.client.disconnect()
         self.client.loop_stop()
 
@@ -169,6 +176,8 @@ class ScriptedGateway:
         return keyset.pack(self.root, topics.gateway_keys(SITE), self.links, key_set)
 
     def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        if retain:
+            self._retained.add(topic)
         self.client.publish(topic, payload, 1, retain)
 
     def publish_retained(self) -> None:
@@ -247,7 +256,7 @@ class ScriptedGateway:
             announcement = Announcement(
                 study=study.reference,
                 sequence=study.sequence,
-                issued=now_ms(),
+                issued=now_ms() - self.late_ms,
                 settled=study.settled,
                 attributes=objects.deflate_json(study.attributes),
                 objects=study.entries,
@@ -269,7 +278,7 @@ class ScriptedGateway:
                 for study in self.studies.values()
             ]
             due = now_ms() + (self.next_due_ms if next_due_ms is None else next_due_ms)
-            head = Head(sequence=self.head_sequence, issued=now_ms(), next_due=due, studies=entries)
+            head = Head(sequence=self.head_sequence, issued=now_ms() - self.late_ms, next_due=due, studies=entries)
             self.head_payload = envelope.pack_head(self.signer, SITE, KIND, self.ref, self.epoch, self.epoch_key, head)
             self.publish(topics.head(SITE, KIND, self.ref), self.head_payload, True)
             return self.head_payload

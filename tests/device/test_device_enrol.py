@@ -211,7 +211,8 @@ def test_a_broker_that_learns_of_the_link_a_moment_late(guarded, device):
     assert device.json("studies")[0]["current"]
 
 
-def test_a_broker_that_does_not_know_the_link(guarded, device):
+def test_a_broker_that_does_not_know_the_link(guarded, device, monkeypatch):
+    monkeypatch.setattr("device_client.enrol.REFUSED_FOR_S", 0.5)
     _, gateway = guarded
     done = device.call("enrol", gateway.invite(), code=1)
     assert "does not take this link" in done.stderr

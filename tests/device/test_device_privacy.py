@@ -6,7 +6,7 @@ import sys
 from device_gateway import make_study
 
 UID = "1.2.826.0.1.3680043.8.498.6"
-FORBIDDEN = ("Kim", "Sora", "金", "P-4711", "1.2.826", "Nightingale", "Chest", "20260102")
+FORBIDDEN = ("Kim^Sora", "金^소라", "김^소라", "P-4711", "1.2.826", "Nightingale", "Chest", "20260102")
 
 
 def test_nothing_names_anybody(gateway, enrolled):

@@ -93,7 +93,8 @@ def test_not_enrolled(tmp_path):
     assert not (tmp_path / "nobody").exists()
 
 
-def test_a_busy_folder_is_waited_for_and_then_said(enrolled):
+def test_a_busy_folder_is_waited_for_and_then_said(enrolled, monkeypatch):
+    monkeypatch.setattr("device_client.service.WAIT_S", 0.3)
     with FolderLock(enrolled.folder):
         assert "another mpacs-device process" in enrolled.call("studies", code=1).stderr
 

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from device_broker import wait_until
 from device_gateway import KIND, SITE, make_study, now_ms
 
+from device_client.ledger import GRACE_MS
 from device_client.service import request
 from wire import envelope, topics
 from wire.messages import Head, HeadEntry
@@ -100,13 +101,15 @@ def test_forged_and_foreign_messages_are_ignored(gateway, watched):
 
 def test_a_head_that_names_another_announcement_is_not_current(gateway, watched):
     study = make_study(gateway, UID)
+    # Issued a while ago, so that the grace time has passed when the head arrives.
+    gateway.late_ms = 2 * GRACE_MS
     gateway.announce(study)
     watched.settle()
+    assert watched.study(UID)["current"]
     gateway.head_sequence += 1
-    # Issued a while ago, so that the grace time has passed when it arrives.
     head = Head(
         sequence=gateway.head_sequence,
-        issued=now_ms(),
+        issued=now_ms() - GRACE_MS,
         next_due=now_ms() + 300_000,
         studies=[HeadEntry(study.reference, 9, hashlib.sha256(b"unseen").digest())],
     )
@@ -120,8 +123,10 @@ def test_a_head_that_names_another_announcement_is_not_current(gateway, watched)
 
 def test_an_overdue_head_is_not_current(gateway, enrolled):
     study = make_study(gateway, UID)
-    gateway.next_due_ms = 500
     gateway.announce(study)
+    enrolled.call("run", "--once", "--timeout", "10")
+    assert enrolled.json("studies")[0]["current"]
+    gateway.publish_head(next_due_ms=-GRACE_MS)
     enrolled.call("run", "--once", "--timeout", "10")
     wait_until(
         lambda: not request(enrolled.folder, {"op": "studies"}, lambda _message: None)[0]["current"], what="overdue"
