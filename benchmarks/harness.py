@@ -168,16 +168,8 @@ class Device(_Process):
         return self
 
     def wait_complete(self) -> None:
-        """Wait until the next study that is not growing any more is complete."""
-        settled: set[str] = set()
-        assert self._running is not None and self._running.stdout is not None
-        for line in self._running.stdout:
-            event, _, rest = line.strip().partition(" ")
-            if event == "announced" and "growing" not in rest:
-                settled.add(rest)
-            elif event == "complete" and rest in settled:
-                return
-        raise TimeoutError("the device ended before a study was complete")
+        """Wait until the next study is complete: all of it is announced, received and verified."""
+        self.wait_line("complete")
 
     def studies(self) -> list[dict[str, Any]]:
         """``mpacs-device studies --json``."""
