@@ -126,7 +126,9 @@ async def _run(folder: Path, options: Any) -> None:
     state = await _own(folder)
     events = Events()
     bar = ReceiveBar() if options.once and sys.stderr.isatty() else None
-    events.listen(bar.take if bar else _Lines().take)
+    if bar:
+        events.listen(bar.take)
+    events.listen(_Lines(problems_only=bar is not None).take)
     try:
         agent = Agent(state, options, events)
         loop = asyncio.get_running_loop()
@@ -165,12 +167,15 @@ class _Lines:
 
     _PROBLEMS = ("refused", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
 
-    def __init__(self) -> None:
+    def __init__(self, problems_only: bool) -> None:
+        self._problems_only = problems_only
         self._last = ""
 
     def take(self, event: dict[str, Any]) -> None:
         name = event["event"]
         if name in ("connected", "announced", "complete", "gone"):
+            if self._problems_only:
+                return
             study = f" {event['study']}" if "study" in event else ""
             growing = " (growing)" if event.get("settled") is False else ""
             self._print(f"{name}{study}{growing}", err=False)

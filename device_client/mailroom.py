@@ -1,7 +1,6 @@
 """Messages in their order: verified, kept, then applied. What floods in waits at the broker, not in memory."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +18,6 @@ from wire.limits import MAX_MESSAGE_BYTES
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 MAX_GROUP = 64
 """Announcements that share one write of the catalogue."""
-
-log = logging.getLogger("mpacs.device")
 
 
 class Hooks(Protocol):
@@ -195,7 +192,6 @@ class Mailroom:
         store.ledger.shelves[recipient].revoked = key is None
         if key is None:
             self._events.tell("revoked", recipient=recipient)
-            log.warning("this device is no longer served for recipient %s", recipient)
         else:
             # What came before its key could not be opened, and comes again.
             self._hooks.needs_sync()
@@ -204,10 +200,13 @@ class Mailroom:
     async def _key_set(self, data: bytes) -> None:
         key_set = await self._disk.run(lambda: self._state.take_key_set(data))
         store = self.store
-        if key_set is not None and store is not None:
+        if key_set is not None:
             self._state.clock.saw(key_set.issued)
+        if key_set is not None and store is not None:
             await self._disk.run(lambda: store.remember_signers(key_set))
-            self._hooks.needs_sync()
+        if key_set is not None:
+            # What was asked may have been sealed to a key that no gateway holds any more.
+            self._hooks.gateway_is_new()
 
     def _status(self, letter: _Letter) -> None:
         online = letter.payload == messages.ONLINE

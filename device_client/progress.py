@@ -77,7 +77,8 @@ def studies_table(studies: list[dict[str, Any]]) -> None:
     """All studies, on standard output."""
     table = Table()
     for column in ("Patient", "Patient ID", "Date", "Description", "Modality", "Series", "Pictures", "State"):
-        table.add_column(column, justify="right" if column in ("Series", "Pictures") else "left", overflow="fold")
+        right = column in ("Series", "Pictures")
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column == "Date")
     for study in studies:
         name = study.get("PatientNameIdeographic") or study["PatientName"]
         table.add_row(
@@ -96,6 +97,8 @@ def studies_table(studies: list[dict[str, Any]]) -> None:
 def study_tables(study: dict[str, Any]) -> None:
     """One study: what is known of it, its series, and their layers."""
     facts = Table(show_header=False)
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
     for key in ("PatientName", "PatientNameIdeographic", "PatientID", "StudyDate", "StudyTime", "StudyDescription",
                 "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID"):  # fmt: skip
         if study.get(key):
