@@ -177,6 +177,7 @@ class Core:
             await self._requests.handle(reference, payload)
         else:
             await self._enrol(reference, payload)
+        self._health.well("a request")
 
     async def _enrol(self, enrolment: str, payload: bytes) -> None:
         answer = await asyncio.to_thread(self._registry.enrol, enrolment, payload)

@@ -39,7 +39,7 @@ class Lanes:
             lane = self._waiting[sender] = deque()
             task = asyncio.create_task(self._work(sender, lane))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda done: self._close(sender, done))
         lane.append((topic, payload))
         return True
 
@@ -49,17 +49,22 @@ class Lanes:
         return sum(map(len, self._waiting.values()))
 
     async def _work(self, sender: str, lane: deque[tuple[str, bytes]]) -> None:
-        try:
-            while lane:
-                topic, payload = lane.popleft()
-                self._bytes -= len(payload)
-                try:
-                    await self._handle(sender, topic, payload)
-                except Exception as error:
-                    self._failed(error)
-        finally:
-            self._bytes -= sum(len(payload) for _, payload in lane)
-            del self._waiting[sender]
+        while lane:
+            topic, payload = lane.popleft()
+            self._bytes -= len(payload)
+            try:
+                await self._handle(sender, topic, payload)
+            except Exception as error:
+                self._failed(error)
+
+    def _close(self, sender: str, task: asyncio.Task[None]) -> None:
+        """The lane is empty, or was given up; a message that came in its task's last moment opens it again."""
+        self._tasks.discard(task)
+        lane = self._waiting.pop(sender)
+        self._bytes -= sum(len(payload) for _, payload in lane)
+        if not task.cancelled():
+            for topic, payload in lane:
+                self.put(sender, topic, payload)
 
     async def stop(self) -> None:
         """End all work; what waits is dropped."""

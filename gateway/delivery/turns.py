@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -49,14 +49,16 @@ class Turns:
             while await self._round():
                 pass
         except BaseException:
-            await self._drop_all()
+            await self._drop(list(self._running))
             self._woken.set()
             raise
 
     async def _round(self) -> bool:
-        """One turn for each study; whether anything was made."""
+        """One turn for each study; whether another round may find something to do."""
         made = False
-        for work in await asyncio.to_thread(self._look):
+        lacking = await asyncio.to_thread(self._look)
+        await self._drop(self._running.keys() - {work.study_id for work in lacking})
+        for work in lacking:
             if self._resting.get(work.study_id, (0.0, 0.0))[0] > time.monotonic():
                 continue
             try:
@@ -74,14 +76,14 @@ class Turns:
         return made
 
     async def _turn(self, work: Work) -> bool:
-        running = self._running.get(work.study_id)
-        if running is None:
-            running = self._running[work.study_id] = self._studio.work(work.study_id, work.settled)
+        is_new = work.study_id not in self._running
+        if is_new:
+            self._running[work.study_id] = self._studio.work(work.study_id, work.settled)
         try:
-            await anext(running)
+            await anext(self._running[work.study_id])
         except StopAsyncIteration:
             del self._running[work.study_id]
-            return False
+            return not is_new  # it was begun before the last look, so a new one may find more
         except BaseException:
             del self._running[work.study_id]
             raise
@@ -100,12 +102,12 @@ class Turns:
                 self._lacking.update(study_id for study_id, _ in changed)
                 self._revision = changed[-1][1]
             found = deliveries.work_among(connection, self._lacking)
-        self._lacking = {work.study_id for work in found} | self._running.keys()
+        self._lacking = {work.study_id for work in found}
         return found
 
-    async def _drop_all(self) -> None:
-        """End what is half done, so that it begins again behind the last object that was kept."""
-        running, self._running = self._running, {}
-        for work in running.values():
+    async def _drop(self, study_ids: Collection[int]) -> None:
+        """End what is half done or over; what is lacking begins again behind the last object that was kept."""
+        for study_id in study_ids:
+            work = self._running.pop(study_id)
             with contextlib.suppress(Exception):
                 await work.aclose()

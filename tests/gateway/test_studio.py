@@ -1,0 +1,310 @@
+"""From instances to sealed objects, with real render workers: batches, gaps, failures, thumbnails, full disks."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian
+
+from benchmarks.studies import HONG, long_ct, real_file, relabel
+from gateway.config import Rendering
+from gateway.delivery.health import Health
+from gateway.delivery.turns import Turns
+from gateway.management import studio as studio_module
+from gateway.management.index import arrivals, arrivals_read, deliveries
+from gateway.management.object_store import ObjectStore
+from gateway.management.studio import Studio
+from gateway.management.workers import RenderPool
+from tests.support.gateway_office import Office
+from wire import envelope, objects, seal
+from wire.names import decode_reference
+
+
+class Workshop:
+    """A studio over an office's index; ``make`` lets it work until nothing is lacking."""
+
+    def __init__(self, office: Office, folder: Path, pool: RenderPool) -> None:
+        self.office = office
+        self.store = ObjectStore(folder / "objects", "office")
+        self.studio = Studio(office.engine, folder, self.store, pool, Rendering(max_side=64, thumbnail_side=32))
+        self.health = Health()
+        self.announced: list[int] = []
+        self.turns = Turns(office.engine, self.studio, self._announce, self.health)
+
+    async def _announce(self, study_id: int) -> None:
+        self.announced.append(study_id)
+
+    async def make(self) -> None:
+        self.turns.wake()
+        await asyncio.wait_for(self.turns.step(), 60)
+
+    def made(self, study_id: int, layer: str = "display") -> list[deliveries.SealedObject]:
+        with self.office.engine.connect() as connection:
+            return [one for one in deliveries.objects_of(connection, study_id) if one.layer == layer]
+
+    def states(self, study_id: int) -> dict[str, int]:
+        with self.office.engine.connect() as connection:
+            return deliveries.state_counts(connection).get(study_id, {})
+
+    def settle(self) -> None:
+        with self.office.engine.begin() as connection:
+            arrivals.settle_quiet(connection, -1, time.time())
+
+    def header(self, one: deliveries.SealedObject) -> objects.Header:
+        count = seal.segment_count(one.size)
+        sealed = b"".join(self.store.segment(one.object, index, one.size) for index in range(count))
+        context = envelope.object_context("office", decode_reference(one.object), one.layer)
+        return objects.parse_header(seal.open_whole(one.key, context, sealed), one.layer, one.size)
+
+    def frames(self, study_id: int) -> list[tuple[str, int]]:
+        """Instance and frame of every picture of the layer display, in the order of batches."""
+        found = []
+        for one in self.made(study_id):
+            header = self.header(one)
+            found += [(header.instances[part.instance].SOPInstanceUID, part.frame) for part in header.parts]
+        return found
+
+
+@asynccontextmanager
+async def workshop(folder: Path) -> AsyncIterator[Workshop]:
+    with Office(folder / "state") as office:
+        async with RenderPool(2) as pool:
+            yield Workshop(office, folder, pool)
+
+
+def run(folder: Path, scenario: Callable[[Workshop], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        async with workshop(folder) as shop:
+            await scenario(shop)
+
+    asyncio.run(main())
+
+
+def multi_frame(folder: Path, frames: int, promised: int | None = None) -> Path:
+    """A real ultrasound's frames, repeated; the header may promise another number."""
+    dataset = pydicom.dcmread(real_file("examples_ybr_color.dcm"))
+    pixels = dataset.pixel_array[:, ::4, ::4]
+    relabel(dataset, HONG, "cine", "1", 1, "cine")
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    many = np.concatenate([pixels] * (1 + frames // len(pixels)))[:frames]
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames, *many.shape[1:3]
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.set_pixel_data(np.ascontiguousarray(many), "RGB", 8, generate_instance_uid=False)
+    if promised is not None:
+        dataset.NumberOfFrames = promised
+    path = folder / f"cine-{frames}-{promised}.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return list(long_ct(tmp_path_factory.mktemp("ct"), 40).files)
+
+
+def test_a_growing_study_is_made_in_batches_and_settles_whole(tmp_path: Path, ct: list[Path]) -> None:
+    async def scenario(shop: Workshop) -> None:
+        for path in ct[:10]:
+            study, _ = shop.office.arrive(path=path)
+        await shop.make()
+        assert not shop.made(study)  # too few while it grows
+        for path in ct[10:35]:
+            shop.office.arrive(path=path)
+        await shop.make()
+        assert sum(one.frames for one in shop.made(study)) == 35
+        (first_thumbnail,) = shop.made(study, "thumbnail")
+        for path in ct[35:]:
+            shop.office.arrive(path=path)
+        await shop.make()
+        assert sum(one.frames for one in shop.made(study)) == 35
+        shop.settle()
+        await shop.make()
+        frames = shop.frames(study)
+        assert len(frames) == len(set(frames)) == 40
+        assert [one.batch for one in shop.made(study)] == [1, 2]
+        (thumbnail,) = shop.made(study, "thumbnail")
+        assert thumbnail.object != first_thumbnail.object  # made again once it had settled
+        assert shop.store.lacking({first_thumbnail.object: 1}) and not shop.store.lacking(
+            {thumbnail.object: thumbnail.size}
+        )
+        assert shop.states(study) == {"rendered": 40}
+        made = len(shop.announced)
+        await shop.make()
+        assert len(shop.announced) == made  # nothing is left to do
+
+    run(tmp_path, scenario)
+
+
+def test_a_long_cine_is_streamed_over_objects_and_goes_on_after_a_cut(tmp_path: Path) -> None:
+    path = multi_frame(tmp_path, 150)
+
+    async def scenario(shop: Workshop) -> None:
+        study, instance = shop.office.arrive(path=path, frames=150)
+        shop.settle()
+        work = shop.studio.work(study, True)
+        await anext(work)
+        await work.aclose()  # as a kill would, after the first object
+        assert [one.frames for one in shop.made(study)] == [64]
+        await shop.make()
+        assert [frame for _, frame in shop.frames(study)] == list(range(150))
+        # The object in the middle is lost: its frames alone are made again.
+        lost = shop.made(study)[1]
+        with shop.office.engine.begin() as connection:
+            assert deliveries.gaps(connection, instance, "display", 150) == []
+            deliveries.lose_objects(connection, [lost.object])
+            assert deliveries.gaps(connection, instance, "display", 150) == [(64, 64)]
+        await shop.make()
+        assert sorted(frame for _, frame in shop.frames(study)) == list(range(150))
+        assert lost.object not in [one.object for one in shop.made(study)]
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("real", "promised"), [(10, 12), (12, 10)])
+def test_a_header_that_promises_another_number_of_frames_settles(tmp_path: Path, real: int, promised: int) -> None:
+    path = multi_frame(tmp_path, real, promised)
+
+    async def scenario(shop: Workshop) -> None:
+        study, _ = shop.office.arrive(path=path, frames=promised)
+        shop.settle()
+        await shop.make()
+        with shop.office.engine.connect() as connection:
+            assert deliveries.work_among(connection, [study]) == []
+            states = {one.state for one in arrivals_read.instances_of(connection, study)}
+        assert states <= {"rendered", "failed"}
+        frames = shop.frames(study)
+        assert len(frames) == len(set(frames))
+
+    run(tmp_path, scenario)
+
+
+def test_failing_instances_stop_neither_series_nor_study(tmp_path: Path, ct: list[Path]) -> None:
+    broken, text = tmp_path / "broken.dcm", tmp_path / "text.dcm"
+    dataset = pydicom.dcmread(ct[0])
+    dataset.PixelData = dataset.PixelData[:1000]
+    dataset.save_as(broken, enforce_file_format=True)
+    text.write_text("no DICOM at all")
+
+    async def scenario(shop: Workshop) -> None:
+        for path in (ct[0], broken, ct[1], text, tmp_path / "missing.dcm", ct[2]):
+            study, _ = shop.office.arrive(path=path)
+        shop.settle()
+        await shop.make()
+        assert shop.states(study) == {"rendered": 3, "failed": 3}
+        assert len(shop.frames(study)) == 3 and len(shop.made(study, "thumbnail")) == 1
+        with shop.office.engine.connect() as connection:
+            failed = arrivals_read.instances_of(connection, study, "failed")
+        assert all(one.reason for one in failed)
+        assert not shop.health.troubles
+
+    run(tmp_path, scenario)
+
+
+def test_only_failures_end_too(tmp_path: Path) -> None:
+    async def scenario(shop: Workshop) -> None:
+        study, _ = shop.office.arrive(path=tmp_path / "missing.dcm")
+        shop.settle()
+        await shop.make()
+        assert shop.states(study) == {"failed": 1}
+        assert not shop.made(study) and not shop.made(study, "thumbnail")
+
+    run(tmp_path, scenario)
+
+
+def test_a_kill_between_pictures_and_thumbnails_is_made_good(tmp_path: Path, ct: list[Path]) -> None:
+    async def scenario(shop: Workshop) -> None:
+        study, _ = shop.office.arrive(path=ct[0])
+        shop.settle()
+        work = shop.studio.work(study, True)
+        await anext(work)
+        await work.aclose()
+        assert shop.states(study) == {"rendered": 1} and not shop.made(study, "thumbnail")
+        await shop.make()
+        assert len(shop.made(study, "thumbnail")) == 1
+
+    run(tmp_path, scenario)
+
+
+def test_many_series_have_their_thumbnails_in_several_objects(
+    tmp_path: Path, ct: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studio_module, "THUMBNAILS", 4)
+
+    async def scenario(shop: Workshop) -> None:
+        for number in range(10):
+            study, _ = shop.office.arrive(path=ct[number], series=f"1.2.3.{number}")
+        shop.settle()
+        await shop.make()
+        made = shop.made(study, "thumbnail")
+        assert [one.frames for one in made] == [4, 4, 2] or sorted(one.frames for one in made) == [2, 4, 4]
+        assert len({series for one in made for series in one.series_ids}) == 10
+
+    run(tmp_path, scenario)
+
+
+def test_a_full_disk_renders_nothing_and_goes_on_when_there_is_room(
+    tmp_path: Path, ct: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        study, _ = shop.office.arrive(path=ct[0])
+        shop.settle()
+        monkeypatch.setattr(shop.store, "has_room", lambda size_bytes: False)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                await shop.make()
+        assert shop.states(study) == {"received": 1, "pending": 1}
+        monkeypatch.undo()
+        await shop.make()
+        assert shop.states(study) == {"rendered": 1}
+
+    run(tmp_path, scenario)
+
+
+def test_a_study_that_provokes_a_fault_rests_and_the_others_go_on(
+    tmp_path: Path, ct: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(shop: Workshop) -> None:
+        bad, _ = shop.office.arrive(study="1.2.1", series="1.2.1.1", path=ct[0])
+        good, _ = shop.office.arrive(study="1.2.2", series="1.2.2.1", path=ct[1])
+        shop.settle()
+        real = shop.studio._enter
+
+        def fail_for_one(series: Any, *rest: Any) -> None:
+            if series.study_id == bad:
+                raise ZeroDivisionError("Hong^Gildong")
+            real(series, *rest)
+
+        monkeypatch.setattr(shop.studio, "_enter", fail_for_one)
+        await shop.make()
+        assert shop.states(good) == {"rendered": 1}
+        assert shop.states(bad) == {"received": 1, "pending": 1}
+        assert shop.health.troubles == {"a study": "unforeseen: ZeroDivisionError"}
+        # What was sealed for it and not entered is swept at the next start, as after a kill.
+        with shop.office.engine.connect() as connection:
+            known = deliveries.all_object_sizes(connection)
+        assert shop.store.sweep(known) == 2
+
+    run(tmp_path, scenario)
+
+
+def test_a_worker_that_fell_is_tried_once_more(tmp_path: Path, ct: list[Path]) -> None:
+    async def scenario(shop: Workshop) -> None:
+        for path in ct[:20]:
+            study, _ = shop.office.arrive(path=path)
+        shop.settle()
+        making = asyncio.create_task(shop.make())
+        pool = shop.studio._pool
+        while not (pids := pool.pids):  # noqa: ASYNC110  # another process appears; there is no event
+            await asyncio.sleep(0.001)
+        os.kill(pids[0], 9)
+        await making
+        assert shop.states(study) == {"rendered": 20}
+
+    run(tmp_path, scenario)
