@@ -92,4 +92,5 @@ def unpack_job(head: bytes) -> Job:
 
 def unpack(head: bytes) -> FromWorker:
     """The worker's word, in the pool. Raises ``msgspec.DecodeError`` or ``RecursionError``."""
-    return _decoder.decode(head)
+    answer: FromWorker = _decoder.decode(head)
+    return answer
