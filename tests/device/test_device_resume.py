@@ -177,7 +177,7 @@ def test_once_says_why_it_gives_up(gateway, broker, enrolled, silent):
         gateway.limit = 0
     else:
         broker.kill()
-    done = enrolled.call("run", "--once", "--timeout", "2", code=1)
+    done = enrolled.call("run", "--once", "--timeout", "1", code=1)
     expected = {"gateway": "the gateway does not answer", "segments": "does not send", "broker": "no connection"}
     assert expected[silent] in done.stderr
     if silent == "broker":

@@ -72,7 +72,7 @@ def test_a_replay_to_a_device_that_was_away_is_ignored(gateway, enrolled):
     enrolled.call("run", "--once", "--timeout", "10")
     gateway.answers = False
     gateway.publish(topics.head(SITE, KIND, gateway.ref), old_head, True)
-    enrolled.call("run", "--once", "--timeout", "2", code=1)
+    enrolled.call("run", "--once", "--timeout", "1", code=1)
     kept = (enrolled.folder / "heads" / gateway.ref).read_bytes()
     assert int.from_bytes(kept[:8], "big") == 2 and kept[8:] == gateway.head_payload
     assert {one["StudyInstanceUID"] for one in enrolled.json("studies")} == {UID, UID + ".9"}
