@@ -68,10 +68,10 @@ def of(studies: list[Study], uid: str) -> Study | None:
 
 
 def test_core_killed_again_and_again_while_it_renders(gateway: RunningGateway, tmp_path: Path) -> None:
-    study = long_ct(tmp_path, 150, HONG, "killed")
+    study = long_ct(tmp_path, 110, HONG, "killed")
     gateway.store(study.files)
     frames: list[int] = []
-    for _ in range(4):
+    for _ in range(3):
         # Each time when it has made more than before: in mid-write, mid-index or mid-announcement.
         def went_on(least: int = frames[-1] if frames else 0) -> bool:
             found = of(gateway.studies(), study.StudyInstanceUID)
@@ -84,9 +84,9 @@ def test_core_killed_again_and_again_while_it_renders(gateway: RunningGateway, t
         gateway.wait_part("core", not_pid=before)
     found = gateway.wait_studies(
         lambda studies: (one := of(list(studies), study.StudyInstanceUID)) and is_rendered(one)
-    )
+        lambda studies: (one := of(list(studies), study.StudyInstanceUID)) is not None and is_rendered(one)
     one = of(found, study.StudyInstanceUID)
-    assert one is not None and one["layers"]["display"]["frames"] == 150 and one["instances"] == {"rendered": 150}
+    assert one is not None and one["layers"]["display"]["frames"] == 110 and one["instances"] == {"rendered": 110}
     gateway.wait_studies(lambda studies: all("thumbnail" in study["layers"] for study in studies))
     gateway.wait_healthy()
     check_frames(gateway)
@@ -98,13 +98,13 @@ def test_multi_frame_instance_over_several_objects_and_a_kill(gateway: RunningGa
     from pydicom.uid import ExplicitVRLittleEndian
 
     dataset = pydicom.dcmread(real_file("examples_ybr_color.dcm"))
-    pixels = dataset.pixel_array
+    pixels = dataset.pixel_array[:, ::2, ::2]
     relabel(dataset, LEE, "cine", "1", 1, "a long cine")
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     frames = np.concatenate([np.roll(pixels, shift, axis=1) for shift in range(3)])
-    dataset.NumberOfFrames = len(frames)
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = frames.shape[:3]
     dataset.PhotometricInterpretation = "RGB"
-    dataset.set_pixel_data(frames, "RGB", 8, generate_instance_uid=False)
+    dataset.set_pixel_data(np.ascontiguousarray(frames), "RGB", 8, generate_instance_uid=False)
     path = tmp_path / "cine.dcm"
     dataset.save_as(path, enforce_file_format=True)
     gateway.store([path])
@@ -216,8 +216,8 @@ def test_full_disk_is_survived_shown_and_overcome(tmp_path: Path) -> None:
             wait_until(shown, 30, "the trouble in status")
             before = gateway.cpu_s("core")
             began = time.monotonic()
-            wait_until(lambda: time.monotonic() - began > 3, 5, "three seconds")
-            assert gateway.cpu_s("core") - before < 1.5, "it spins on a full disk"
+            wait_until(lambda: time.monotonic() - began > 2, 5, "two seconds")
+            assert gateway.cpu_s("core") - before < 1, "it spins on a full disk"
             assert gateway.pids()["core"] == core, "the core ended"
             ballast.unlink()
             found = gateway.wait_studies(1)

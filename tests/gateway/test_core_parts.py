@@ -212,15 +212,15 @@ def test_a_core_waits_for_its_broker_and_greets_it(tmp_path: Path) -> None:
     core = Process(command)
     broker: Process | None = None
     try:
-        assert json.loads(core.ready_line())["ready"]
         client = Client(gateway.folder / "core.sock")
+        wait_until(lambda: client.status() is not None, 15, "the core answers")
         status = client.status()
         assert status is not None and status["broker"] is False
-        assert gateway.run_cli("status").returncode == 1
         broker = Process([program("mpacs-broker"), "run", "--json", "--config", str(path)])
         broker.ready_line()
         wait_until(lambda: bool((now := client.status()) and now["broker"]), 15, "the core finds its broker")
         client.close()
+        assert json.loads(core.ready_line())["ready"]
     finally:
         if broker is not None:
             broker.stop()

@@ -62,6 +62,7 @@ class RunningGateway:
     process: subprocess.Popen[str] | None = field(default=None, init=False, repr=False)
     _log: list[str] = field(default_factory=list, init=False, repr=False)
     _reader: threading.Thread | None = field(default=None, init=False, repr=False)
+    _opened: Any = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Self:
         self.init()
@@ -122,6 +123,9 @@ class RunningGateway:
 
     def stop(self) -> int:
         """SIGTERM, then SIGKILL when that does not help; returns the exit code."""
+        if self._opened is not None:
+            self._opened[1].dispose()  # the folder may be gone next
+            self._opened = None
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -268,11 +272,10 @@ class RunningGateway:
         from gateway import app
         from gateway.app_status import list_studies
 
-        _, opened, registry = app.open_registry(app.State(self.folder))
-        try:
-            return list_studies(opened, registry)
-        finally:
-            opened.dispose()
+        if self._opened is None:
+            self._opened = app.open_registry(app.State(self.folder))
+        _, opened, registry = self._opened
+        return list_studies(opened, registry)
 
     def wait_studies(
         self, condition: Callable[[Sequence[Study]], bool] | int = 1, timeout_s: float = 60.0
