@@ -83,8 +83,8 @@ def test_core_killed_again_and_again_while_it_renders(gateway: RunningGateway, t
         before = gateway.kill("core")
         gateway.wait_part("core", not_pid=before)
     found = gateway.wait_studies(
-        lambda studies: (one := of(list(studies), study.StudyInstanceUID)) and is_rendered(one)
         lambda studies: (one := of(list(studies), study.StudyInstanceUID)) is not None and is_rendered(one)
+    )
     one = of(found, study.StudyInstanceUID)
     assert one is not None and one["layers"]["display"]["frames"] == 110 and one["instances"] == {"rendered": 110}
     gateway.wait_studies(lambda studies: all("thumbnail" in study["layers"] for study in studies))
