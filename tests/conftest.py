@@ -13,7 +13,17 @@ _ran: Counter[str] = Counter()
 _lacked: Counter[str] = Counter()
 
 
-def _peers(item: pytest.Item) -> list[str]:
+_FIXTURES = {
+    "mosquitto": "mosquitto",
+    "stock": "amqtt as it ships",
+    "ours": "embedded broker",
+    "embedded_broker": "embedded broker",
+    "gateway": "whole gateway",
+}
+"""Fixtures that start a real peer, whatever the test's markers say."""
+
+
+def _marked(item: pytest.Item) -> list[str]:
     return [str(mark.args[0]) for mark in item.iter_markers("peer")]
 
 
@@ -23,20 +33,25 @@ def _is_installed(peer: str) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip, by name, what needs a program or a folder that is not here."""
-    for peer in _peers(item):
+    """Skip, by name, what needs a program or a folder that is not here; say with the result which peers it met."""
+    for peer in _marked(item):
         if not _is_installed(peer):
-            _lacked[peer] += 1
+            item.user_properties.append(("lacked", peer))
             pytest.skip(f"{peer} is not installed")
     for marker, variable in _FOLDERS.items():
         if item.get_closest_marker(marker) and not Path(os.environ.get(variable, "/nonexistent")).is_dir():
             pytest.skip(f"{variable} names no folder")
+    started = {peer for name, peer in _FIXTURES.items() if name in getattr(item, "fixturenames", ())}
+    item.user_properties += [("peer", peer) for peer in sorted({*_marked(item), *started})]
 
 
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    """Count what ran against a real peer, from its marker or from the fixture that starts it."""
-    for peer in {*_peers(item), *getattr(item, "real_peers", ())}:
-        _ran[peer] += 1
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count in the process that prints the summary: results come to it from all workers."""
+    for name, value in report.user_properties:
+        if name == "peer" and report.when == "call" and not report.skipped:
+            _ran[str(value)] += 1
+        elif name == "lacked" and report.when == "setup":
+            _lacked[str(value)] += 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

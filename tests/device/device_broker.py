@@ -81,4 +81,4 @@ class Mosquitto:
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(30)

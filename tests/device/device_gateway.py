@@ -137,7 +137,7 @@ class ScriptedGateway:
         self.client.max_queued_messages_set(0)
         self.client.connect(host, self._port)
         self.client.loop_start()
-        assert self._up.wait(10)
+        assert self._up.wait(30)
         self._thread.start()
 
     def stop(self) -> None:

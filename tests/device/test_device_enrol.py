@@ -228,4 +228,4 @@ def test_refused_credentials_are_said_and_not_hammered(guarded, device):
     process = device.start("run")
     assert "does not take this device's credentials" in process.stderr.readline()
     process.terminate()
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0

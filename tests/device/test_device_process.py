@@ -36,7 +36,7 @@ def test_commands_ask_the_running_process(running, enrolled, gateway, tmp_path):
     assert stat.S_IMODE((enrolled.folder / "control.sock").stat().st_mode) == 0o600
     wait_until(lambda: any(one.event == "opened" for one in gateway.receipts), what="the receipt of the opening")
     running.terminate()
-    assert running.wait(10) == 0
+    assert running.wait(30) == 0
     assert not (enrolled.folder / "control.sock").exists()
     assert enrolled.json("studies") == live
     assert enrolled.json("show", UID) == shown
@@ -49,7 +49,7 @@ def test_commands_ask_the_running_process(running, enrolled, gateway, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_cleanly(running, enrolled, gateway, number):
     running.send_signal(number)
-    assert running.wait(10) == 0
+    assert running.wait(30) == 0
     wait_until(lambda: gateway.statuses[-1] == b"offline", what="offline")
     assert running.stderr.read() == ""
     assert enrolled.json("studies")[0]["current"]
@@ -79,7 +79,7 @@ def test_watch_tells_what_happens(running, enrolled, gateway):
     assert "progress" in {one["event"] for one in events}
     assert {one["StudyInstanceUID"] for one in events} == {second}
     watch.send_signal(signal.SIGINT)
-    assert watch.wait(10) == 0
+    assert watch.wait(30) == 0
 
 
 def test_watch_without_a_process_says_so(enrolled):

@@ -146,7 +146,7 @@ def test_a_key_set_rolls_on_and_never_back(gateway, watched):
     watched.settle()
     assert watched.study(UID)["current"]
     watched.process.terminate()
-    assert watched.process.wait(10) == 0
+    assert watched.process.wait(30) == 0
     # What the old key signed still opens, although the key set no longer names it.
     assert {one["StudyInstanceUID"] for one in watched.listed()} >= {UID}
 

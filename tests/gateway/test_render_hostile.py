@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
-import psutil
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
@@ -24,6 +23,7 @@ from pydicom.uid import ExplicitVRLittleEndian, HTJ2KLossless, JPEGBaseline8Bit,
 
 from gateway.management.rendering.limits import RenderLimits
 from gateway.management.workers import RenderJob, RenderPool, RenderRefused
+from tests.support.workers import render_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -173,7 +173,7 @@ def attack(files: dict[str, Path], limits: RenderLimits) -> dict[str, tuple[str,
         return outcome
 
     outcome = asyncio.run(main())
-    assert not psutil.Process().children(recursive=True)
+    assert not render_workers()
     return outcome
 
 

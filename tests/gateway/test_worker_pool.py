@@ -23,6 +23,7 @@ from gateway.management.rendering.limits import RenderLimits
 from gateway.management.rendering.refusal import REASONS
 from gateway.management.worker_process import WorkerLostError, WorkerProcess
 from gateway.management.workers import RenderedFrame, RenderJob, RenderPool, RenderRefused
+from tests.support.workers import render_workers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -211,7 +212,7 @@ def test_close_ends_running_and_waiting_jobs_and_every_process(long_cine: Path) 
         await pool.close()
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
         assert [getattr(outcome, "reason", None) for outcome in outcomes] == ["closed"] * 4
-        assert not psutil.Process().children(recursive=True)
+        assert not render_workers()
         assert (await refusal(pool, RenderJob(long_cine))).reason == "closed"
 
     run(scenario, size=2)
@@ -225,7 +226,7 @@ def test_a_pool_starts_again_after_its_end() -> None:
                 await pool.start()  # idempotent
                 assert len(await collect(pool, RenderJob(sample("CT_small.dcm")))) == 1
                 assert len(pool.pids) == 1
-            assert not psutil.Process().children(recursive=True)
+            assert not render_workers()
 
     asyncio.run(main())
 
@@ -322,6 +323,6 @@ def test_an_installation_that_does_not_work_shows_at_start() -> None:
         with pytest.raises(RuntimeError, match="does not start"):
             await pool.start()
         assert not pool.pids
-        assert not psutil.Process().children(recursive=True)
+        assert not render_workers()
 
     asyncio.run(main())

@@ -69,7 +69,7 @@ def test_a_second_device_costs_only_what_it_missed(gateway: RunningGateway, ct: 
         counter.close()
         # What was published before it joined it has to have again; of the rest it hears for nothing.
         assert missed < segments, "the first device was through before the second joined"
-        assert counter.published <= segments + missed + 0.2 * segments, f"{counter.published}, {segments}, {missed}"
+        assert counter.published <= segments + missed + max(0.2 * segments, 8), f"{counter.published}, {segments}, {missed}"
 
 
 @pytest.mark.long
