@@ -175,6 +175,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     set_up_log()
     os.umask(0o077)
+    # Python's own hook would print the error's text, which may quote data.
+    threading.excepthook = lambda args: _log.error("a thread ended: %s", args.exc_type.__name__)
     try:
         if part == "core":
             asyncio.run(core(State(Path(root))))
