@@ -44,6 +44,7 @@ def test_ten_devices_cost_little_more_than_one(gateway: RunningGateway, ct: Made
         assert stranger.log.count("announced") == 0
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_a_second_device_costs_only_what_it_missed(gateway: RunningGateway, ct: Made, tmp_path: Path) -> None:
     gateway.store(ct.files)
@@ -69,7 +70,9 @@ def test_a_second_device_costs_only_what_it_missed(gateway: RunningGateway, ct: 
         counter.close()
         # What was published before it joined it has to have again; of the rest it hears for nothing.
         assert missed < segments, "the first device was through before the second joined"
-        assert counter.published <= segments + missed + max(0.2 * segments, 8), f"{counter.published}, {segments}, {missed}"
+        assert counter.published <= segments + missed + max(0.2 * segments, 8), (
+            f"{counter.published}, {segments}, {missed}"
+        )
 
 
 @pytest.mark.long
