@@ -71,6 +71,8 @@ def main() -> None:
 
     Example: mpacs-device enrol 'https://gateway.example/#enrol=...' && mpacs-device run --once
     """
+    # A locale without Korean must cost a character, not the table.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a TextIOWrapper wherever a program starts
     logging.basicConfig(format="mpacs-device: %(message)s", level=logging.WARNING, stream=sys.stderr)
 
 

@@ -66,7 +66,9 @@ class Mailroom:
         return not self._waiting and not self._busy
 
     def put(self, route: Route, payload: bytes, retained: bool) -> None:
-        """A message came."""
+        """A message came. An empty one says that a retained one was withdrawn; what is gone the head says."""
+        if not payload:
+            return
         if len(payload) > MAX_MESSAGE_BYTES:
             self._inbox.refused["too-large"] += 1
             return

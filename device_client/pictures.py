@@ -13,7 +13,7 @@ from wire.messages import Layer, ObjectEntry
 from wire.names import encode_reference
 from wire.objects import Part
 
-_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*")
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 MAX_UID_CHARACTERS = 64
 
 

@@ -103,6 +103,7 @@ def intake(state: State) -> None:
 
     import_light()
     from gateway.management.index import arrivals, arrivals_quarantine, arrivals_tables, engine  # noqa: F401
+    from gateway.middleware.arrival import StoreOutcome
 
     config = configuration.load(state.root)
     opened = engine.open_index(state.index(config))
@@ -116,6 +117,8 @@ def intake(state: State) -> None:
     def on_arrival(arrival: "Arrival") -> "StoreOutcome":
         with opened.begin() as connection:
             outcome = arrivals.add_arrival(connection, arrival, time.time())
+        if outcome == StoreOutcome.CONFLICT:
+            _log.warning("an instance was kept apart; `mpacs-gateway quarantine list` shows it")
         wake()
         return outcome
 

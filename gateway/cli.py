@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gateway.cli_quarantine import quarantine
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
 from wire.errors import NameInvalid
@@ -27,6 +28,8 @@ def main(state: Path | None) -> None:
       mpacs-gateway profile add doctor D-17 --name 'Kim^Minsu' --attends '*'
       mpacs-gateway run
     """
+    # A locale without Korean must cost a character, not the table.
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a TextIOWrapper wherever a program starts
 
 
 @main.command()
@@ -275,7 +278,9 @@ def devices(state: Any, as_json: bool) -> None:
 @click.argument("device")
 @state_option
 def revoke(state: Any, device: str) -> None:
-    """Shut a device out: its login, its keys and its lease end now. DEVICE is its reference or the beginning of it.
+    """Shut a device out: its login and its keys end now, its lease is not renewed. DEVICE is its reference.
+
+    What it received stays readable on it until the lease ends (72 hours unless set).
 
     \b
     Example:
@@ -322,6 +327,8 @@ def studies(state: Any, as_json: bool) -> None:
     ]
     table(["PatientID", "PatientName", "study", "instances", "settled", "layers", "recipients"], rows)
 
+
+main.add_command(quarantine)
 
 if __name__ == "__main__":
     main()

@@ -17,8 +17,8 @@ from wire.messages import Layer
 
 LENGTH_BYTES = 4
 
-Uid = Annotated[str, Meta(pattern=r"\A(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))*\Z", max_length=64)]
-"""A DICOM UID (PS3.5 section 9.1)."""
+Uid = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)*\Z", max_length=64)]
+"""A DICOM UID (PS3.5 section 9.1); zeros that lead a component are let pass, because scanners write them."""
 
 Media = Literal[
     "image/jpeg",

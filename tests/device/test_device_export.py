@@ -145,7 +145,7 @@ def test_an_object_of_other_series_than_announced_is_not_written(gateway, enroll
     assert not (tmp_path / "out" / "1.9.9").exists()
 
 
-@pytest.mark.parametrize("uid", ["", "..", "1/2", "1.2\n", "01.2", "1..2", "1." * 40 + "1", "1.2 ", "１.２"])
+@pytest.mark.parametrize("uid", ["", "..", "1/2", "1.2\n", "1..2", "1." * 40 + "1", "1.2 ", "１.２"])
 def test_uids_that_may_not_stand_in_a_path(uid):
     with pytest.raises(Malformed):
         check_uid(uid)

@@ -83,3 +83,24 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
             gateway.wait_healthy()
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.peer("dcmtk")
+def test_a_padded_uid_is_served_and_a_conflict_is_reported(gateway: RunningGateway, tmp_path: Path) -> None:
+    (tmp_path / "dicom").mkdir()
+    good = long_ct(tmp_path / "dicom", 1, title="padded")
+    padded = pydicom.dcmread(good.files[0])
+    padded.SOPInstanceUID = padded.file_meta.MediaStorageSOPInstanceUID = "1.2.03.4"
+    padded.save_as(tmp_path / "dicom" / "padded.dcm", enforce_file_format=True)
+    other = pydicom.dcmread(good.files[0])
+    other.PixelData = bytes(len(other.PixelData))
+    other.save_as(tmp_path / "dicom" / "other.dcm", enforce_file_format=True)
+    with RunningDevice(tmp_path / "device", gateway, "doctor:D1") as device:
+        for path in (good.files[0], tmp_path / "dicom" / "padded.dcm", tmp_path / "dicom" / "other.dcm"):
+            assert _storescu(gateway.dicom_port, path) == 0
+        device.wait_complete(2)
+        device.call("export", good.StudyInstanceUID, "--to", str(tmp_path / "out"))
+    assert {path.stem for path in (tmp_path / "out").glob("*/1.2.03.4.*")} == {"1.2.03.4"}
+    assert [row["reason"] for row in gateway.cli("quarantine", "list", json=True)] == ["conflict-bytes"]
+    assert "kept apart" in gateway.log
+    gateway.wait_healthy()

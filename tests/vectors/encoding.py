@@ -190,7 +190,7 @@ _FIELDS: list[tuple[str, tuple[str | int, ...], Any, str]] = [
     ("Enrolled", ("password",), bytes(31), "a password of 31 bytes"),
     ("Enrolled", ("authority",), bytes(16385), "an authority of 16385 bytes"),
     ("Header", ("version",), 2, "a header of version 2"),
-    ("Header", ("series", 0), "1.02", "a UID with a padded component"),
+    ("Header", ("series", 0), "1..2", "a UID with an empty component"),
     ("Header", ("series", 0), "1.2\n", "a UID with a line feed at its end"),
     ("Header", ("series", 0), "1." * 32 + "1", "a UID of 65 characters"),
     ("Header", ("series", 0), "", "an empty UID"),
