@@ -279,6 +279,9 @@ def watch() -> None:
         click.echo(json.dumps(message["event"], ensure_ascii=False))
         sys.stdout.flush()
 
+    # Also where it was started in the background, which makes shells have SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         _ask({"op": "watch"}, told)
     except KeyboardInterrupt:

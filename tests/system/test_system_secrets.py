@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ def _capture(path: Path, port: int) -> Iterator[None]:
         if "listening on" in line:
             break
     yield
-    process.send_signal(signal.SIGINT)
+    process.terminate()
     process.wait(20)
 
 
