@@ -1,0 +1,96 @@
+"""``mpacs-gateway profile``: patients, doctors and wards that studies are for."""
+
+from typing import Any
+
+import click
+
+from gateway.cli_support import fail, json_option, print_json, state_option, table
+from wire.names import check_kind
+
+_KIND = click.Choice(["patient", "doctor", "ward"])
+
+
+@click.group()
+def profile() -> None:
+    """Patients, doctors and wards that studies are for.
+
+    \b
+    Example:
+      mpacs-gateway profile add ward W3 --name 'Ward 3' --attends P-1001
+    """
+
+
+@profile.command("add")
+@click.argument("kind", type=_KIND)
+@click.argument("identifier", metavar="ID")
+@click.option("--name", default="", help="As the header spells it, such as 'Kim^Minsu'.")
+@click.option("--attends", multiple=True, metavar="PATIENT_ID", help="May be repeated; '*' for all patients.")
+@json_option
+@state_option
+def profile_add(state: Any, kind: str, identifier: str, name: str, attends: tuple[str, ...], as_json: bool) -> None:
+    """Add a profile, or change its name and whom it attends. ID is the identifier in the hospital's headers.
+
+    \b
+    Example:
+      mpacs-gateway profile add doctor D-17 --name 'Kim^Minsu' --attends P-1001 --attends P-1002
+    """
+    from gateway import app
+    from gateway.management.registry import NotTaken
+
+    config, opened, registry = app.open_registry(state)
+    try:
+        made, is_new = registry.put_profile(check_kind(kind), identifier, name, attends)
+    except NotTaken as error:
+        fail(str(error))
+    app.publish_access(state, config, opened)
+    if as_json:
+        print_json({"kind": kind, "id": made.identifier, "reference": made.reference, "new": is_new})
+    else:
+        click.echo(f"{'added' if is_new else 'changed'} {kind} {made.identifier} (reference {made.reference})")
+
+
+@profile.command("list")
+@json_option
+@state_option
+def profile_list(state: Any, as_json: bool) -> None:
+    """List all profiles.
+
+    \b
+    Example:
+      mpacs-gateway profile list --json
+    """
+    from gateway import app
+
+    _, _, registry = app.open_registry(state)
+    found = [
+        {"kind": p.kind, "id": p.identifier, "name": p.name, "attends": list(p.attends), "reference": p.reference}
+        for p in registry.profiles()
+    ]
+    if as_json:
+        print_json(found)
+    else:
+        columns = ["kind", "id", "name", "attends", "reference"]
+        table(columns, [[str(row[c]) if c != "attends" else ", ".join(row[c]) for c in columns] for row in found])
+
+
+@profile.command("remove")
+@click.argument("kind", type=_KIND)
+@click.argument("identifier", metavar="ID")
+@state_option
+def profile_remove(state: Any, kind: str, identifier: str) -> None:
+    """Remove a profile and revoke its devices.
+
+    \b
+    Example:
+      mpacs-gateway profile remove doctor D-17
+    """
+    from gateway import app
+    from gateway.management.registry import Unknown
+
+    config, opened, registry = app.open_registry(state)
+    try:
+        registry.remove_profile(check_kind(kind), identifier)
+    except Unknown as error:
+        fail(str(error))
+    app.publish_access(state, config, opened)
+    click.echo(f"removed {kind} {identifier}")
