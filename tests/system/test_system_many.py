@@ -13,6 +13,10 @@ from tests.support.proxies import SlowLink
 
 _SLOW_BYTES_PER_S = 125_000
 _JOINING_BYTES_PER_S = 500_000
+_FALLS_SHORT = pytest.mark.xfail(
+    reason="over two slow links both carry both devices' segments, and repair adds to them"
+)
+"""What is wanted and not reached: the bound stays as it is until delivery meets it."""
 
 
 def _segments(device: RunningDevice) -> int:
@@ -45,6 +49,7 @@ def test_ten_devices_cost_little_more_than_one(gateway: RunningGateway, ct: Made
 
 
 @pytest.mark.long
+@_FALLS_SHORT
 @pytest.mark.timeout(240)
 def test_a_second_device_costs_only_what_it_missed(gateway: RunningGateway, ct: Made, tmp_path: Path) -> None:
     gateway.store(ct.files)
@@ -70,9 +75,34 @@ def test_a_second_device_costs_only_what_it_missed(gateway: RunningGateway, ct: 
         counter.close()
         # What was published before it joined it has to have again; of the rest it hears for nothing.
         assert missed < segments, "the first device was through before the second joined"
-        assert counter.published <= segments + missed + max(0.2 * segments, 8), (
-            f"{counter.published}, {segments}, {missed}"
+        assert counter.published <= segments + missed + 0.1 * segments, f"{counter.published}, {segments}, {missed}"
+
+
+@pytest.mark.long
+@_FALLS_SHORT
+@pytest.mark.timeout(240)
+def test_a_second_device_that_joins_at_half(gateway: RunningGateway, ct: Made, tmp_path: Path) -> None:
+    gateway.store(ct.files)
+    gateway.wait_studies(1, timeout_s=120)
+    total_bytes = gateway.studies()[0]["layers"]["display"]["bytes"]
+    watcher = RunningDevice(tmp_path / "watcher", gateway, "doctor:D1")
+    with ExitStack() as stack:
+        links = [stack.enter_context(SlowLink(gateway.mqtt_port, 1_000_000)) for _ in range(2)]
+        first, second = (
+            RunningDevice(tmp_path / f"device{n}", gateway, "doctor:D1", through_port=link.port)
+            for n, link in enumerate(links)
         )
+        counter = PublishCounter(watcher, gateway.mqtt_port)
+        first.start()
+        stack.callback(first.stop)
+        wait_until(lambda: links[0].down_bytes > total_bytes / 2, 60, "half has come")
+        second.start()
+        stack.callback(second.stop)
+        for device in (first, second):
+            device.wait_complete(len(ct.files))
+        segments = _segments(first)
+        counter.close()
+        assert counter.published <= 1.6 * segments, f"{counter.published} publishes for {segments} segments"
 
 
 @pytest.mark.long
