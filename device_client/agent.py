@@ -17,7 +17,7 @@ from device_client.keeper import Keeper
 from device_client.ledger import Held
 from device_client.link import Credentials, Link, Will
 from device_client.mailroom import Mailroom
-from device_client.session import Session
+from device_client.session import Body, Session
 from device_client.store.state import State
 from device_client.tls import authority_context, parse_broker
 from wire import messages, topics
@@ -293,7 +293,7 @@ class Agent:
         if self._keeper is not None:
             self._keeper.progressed()
 
-    def _answered_progress(self, body: Sync | Want | Receipt) -> None:
+    def _answered_progress(self, body: Body) -> None:
         # Every sync is answered, even by a gateway that sends nothing: only the first is progress.
         first = isinstance(body, Sync) and not (self._keeper is not None and self._keeper.synced)
         if first or isinstance(body, Receipt):

@@ -7,12 +7,12 @@ from collections.abc import Awaitable
 from device_client.link import Link
 from device_client.store.state import State
 from wire import envelope, topics
-from wire.messages import Answer, Receipt, Request, Sync, Want
+from wire.messages import Answer, Order, Receipt, Request, Sync, Want, Wiped
 from wire.names import Kind, encode_reference
 
 _MAX_OPEN = 1024
 
-Body = Sync | Want | Receipt
+Body = Sync | Want | Receipt | Order | Wiped
 
 
 class Session:

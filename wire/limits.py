@@ -26,6 +26,9 @@ MAX_PARTS = 8192
 MAX_ATTRIBUTES_BYTES = 4 * 1024 * 1024
 """Inflated DICOM JSON of one announcement or object header."""
 
+MAX_SERIES = 256
+"""Series that one object holds, or one order names."""
+
 MAX_CREDIT = 64
 MAX_RANGES = 64
 MAX_STUDIES = 4096

@@ -23,6 +23,8 @@ Label = Annotated[str, Meta(min_length=1, max_length=128)]
 Epoch = Annotated[int, Meta(ge=1, lt=2**32)]
 Layer = Literal["thumbnail", "display", "diagnostic", "report", "video", "original"]
 Kind = Literal["patient", "doctor", "ward"]
+Uid = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)*\Z", max_length=64)]
+"""A DICOM UID (PS3.5 section 9.1); zeros that lead a component are let pass, because scanners write them."""
 
 S = TypeVar("S", bound=Struct)
 
@@ -95,7 +97,7 @@ class ObjectEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
     object: Ref
     layer: Layer
-    series: Annotated[list[Annotated[int, Meta(ge=0, lt=65536)]], Meta(min_length=1, max_length=256)]
+    series: Annotated[list[Annotated[int, Meta(ge=0, lt=65536)]], Meta(min_length=1, max_length=limits.MAX_SERIES)]
     batch: Annotated[int, Meta(ge=0, lt=2**31)]
     frames: Annotated[int, Meta(ge=0, le=limits.MAX_PARTS)]
     key: Key
@@ -180,13 +182,30 @@ class Receipt(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", t
     at: Time
 
 
+class Order(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="order"):
+    """Make a layer of an announced study that is not offered, or no longer; what is made is announced.
+
+    ``series`` are SeriesInstanceUIDs; none of them means all of the study's.
+    """
+
+    kind: Kind
+    recipient: Ref
+    study: Ref
+    layer: Layer
+    series: Annotated[list[Uid], Meta(max_length=limits.MAX_SERIES)]
+
+
+class Wiped(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="wiped"):
+    """The device has erased what it received, as Wipe told it to; the keys that sign this go next."""
+
+
 class Request(Struct, frozen=True, forbid_unknown_fields=True):
     """One request. ``boot`` is random for each connection, ``counter`` grows within it: together they are unique."""
 
     boot: Ref
     counter: Uint
     issued: Time
-    body: Sync | Want | Receipt
+    body: Sync | Want | Receipt | Order | Wiped
 
 
 class Lease(Struct, frozen=True, forbid_unknown_fields=True):
@@ -207,7 +226,11 @@ class Synced(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", ta
 
 
 class Done(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="done"):
-    """The request was carried out."""
+    """The request was carried out; an Order was written down and will be."""
+
+
+class Wipe(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="wipe"):
+    """Whatever was asked: erase all that was received, say Wiped, then erase the device's keys."""
 
 
 class Gone(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="gone"):
@@ -219,7 +242,7 @@ class Gone(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag=
 class Refused(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="refused"):
     """The request was understood and not carried out."""
 
-    reason: Literal["malformed", "stale", "forbidden", "busy", "unsupported"]
+    reason: Literal["malformed", "stale", "forbidden", "busy", "unsupported", "gone"]
 
 
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
@@ -228,7 +251,7 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     boot: Ref
     counter: Uint
     issued: Time
-    body: Synced | Done | Gone | Refused
+    body: Synced | Done | Gone | Refused | Wipe
 
 
 # ── presence ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -12,13 +12,10 @@ from msgspec import Meta, Struct
 
 from wire import messages
 from wire.errors import Malformed, TooLarge
-from wire.limits import MAX_ATTRIBUTES_BYTES, MAX_OBJECT_BYTES, MAX_OBJECT_HEADER_BYTES, MAX_PARTS
-from wire.messages import Layer
+from wire.limits import MAX_ATTRIBUTES_BYTES, MAX_OBJECT_BYTES, MAX_OBJECT_HEADER_BYTES, MAX_PARTS, MAX_SERIES
+from wire.messages import Layer, Uid
 
 LENGTH_BYTES = 4
-
-Uid = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)*\Z", max_length=64)]
-"""A DICOM UID (PS3.5 section 9.1); zeros that lead a component are let pass, because scanners write them."""
 
 Media = Literal[
     "image/jpeg",
@@ -64,7 +61,7 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True):
 
     version: Annotated[int, Meta(ge=1, le=1)]
     layer: Layer
-    series: Annotated[list[Uid], Meta(min_length=1, max_length=256)]
+    series: Annotated[list[Uid], Meta(min_length=1, max_length=MAX_SERIES)]
     instances: Annotated[list[Instance], Meta(max_length=MAX_PARTS)]
     parts: Annotated[list[Part], Meta(max_length=MAX_PARTS)]
     attributes: Annotated[bytes, Meta(max_length=MAX_OBJECT_HEADER_BYTES)]

@@ -22,7 +22,7 @@ from wire import envelope, manifest, seal, topics
 from wire.bits import from_ranges
 from wire.errors import WireError
 from wire.limits import MAX_MESSAGE_BYTES
-from wire.messages import Answer, Done, Gone, Receipt, Refused, Request, Sync, Synced, Want
+from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Request, Sync, Synced, Want, Wiped
 from wire.names import encode_reference
 
 _log = logging.getLogger(__name__)
@@ -136,6 +136,8 @@ class Requests:
                 return await self._want(device, profile, request.body, request.boot)
             case Receipt():
                 return await self._receipt(device, profile, request.body)
+            case Order() | Wiped():
+                return Refused(reason="unsupported")
 
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -99,6 +99,11 @@ _RECEIPT = {
     "layer": "diagnostic", "event": "opened", "at": NOW,
 }  # fmt: skip
 
+_ORDER = {
+    "op": "order", "kind": "doctor", "recipient": raw("doctor"), "study": raw("study"), "layer": "original",
+    "series": ["1.2.3", "1.2.4"],
+}  # fmt: skip
+
 
 def _request(body: Any) -> dict[str, Any]:
     return {"boot": raw("boot"), "counter": 5, "issued": NOW, "body": body}
@@ -113,11 +118,16 @@ BASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sync": ("Request", _request(_SYNC)),
     "want": ("Request", _request(_WANT)),
     "receipt": ("Request", _request(_RECEIPT)),
+    "order": ("Request", _request(_ORDER)),
+    "order of all series": ("Request", _request(_ORDER | {"series": []})),
+    "wiped": ("Request", _request({"op": "wiped"})),
     "synced": ("Answer", _request({"op": "synced", "heads": [bytes(5)],
                                    "lease": {"secret": digest("lease"), "expires": NOW + 1}})),
     "done": ("Answer", _request({"op": "done"})),
     "gone": ("Answer", _request({"op": "gone", "object": raw("object")})),
     "refused": ("Answer", _request({"op": "refused", "reason": "busy"})),
+    "refusal of what is gone": ("Answer", _request({"op": "refused", "reason": "gone"})),
+    "wipe": ("Answer", _request({"op": "wipe"})),
     "KeySet": ("KeySet", {"sequence": 4, "issued": NOW, "suite": 1, "exchange": point("gateways"),
                           "online": [[raw("gateway"), digest("online"), NOW + 1]]}),
     "Enrolled": ("Enrolled", {"device": raw("device"), "password": digest("password"), "recipients": [
@@ -176,6 +186,24 @@ _FIELDS: list[tuple[str, tuple[str | int, ...], Any, str]] = [
     ("want", ("body", "again"), 0, "again as an integer"),
     ("receipt", ("body", "event"), "printed", "an event that is none"),
     ("receipt", ("body", "at"), DROP, "a receipt without a time"),
+    ("order", ("body", "kind"), "nurse", "an order of a kind that is none"),
+    ("order", ("body", "recipient"), DROP, "an order without a recipient"),
+    ("order", ("body", "study"), raw("study")[:15], "an order of a study whose reference has 15 bytes"),
+    ("order", ("body", "layer"), "preview", "an order of a layer that is none"),
+    ("order", ("body", "layer"), None, "an order of null"),
+    ("order", ("body", "series"), DROP, "an order without its series"),
+    ("order", ("body", "series"), None, "an order whose series are null"),
+    ("order", ("body", "series"), [0], "an order whose series are numbers"),
+    ("order", ("body", "series"), ["1.2."], "an order of a UID that ends with a dot"),
+    ("order", ("body", "series"), ["1.2.3 "], "an order of a UID with a space"),
+    ("order", ("body", "series"), ["1" * 65], "an order of a UID of 65 characters"),
+    ("order", ("body", "series"), ["1.2.3"] * 257, "an order of 257 series"),
+    ("order", ("body", "sequence"), 3, "an order with an unknown field"),
+    ("order", ("body", "op"), "want", "an order that calls itself a want"),
+    ("order", ("body", "op"), "wipe", "an answer's operation in a request"),
+    ("wiped", ("body", "at"), NOW, "a wiped with a time"),
+    ("wipe", ("body", "reason"), "lost", "a wipe with a reason"),
+    ("wipe", ("body", "op"), "wiped", "a request's operation in an answer"),
     ("synced", ("body", "lease"), DROP, "a synced without a lease"),
     ("synced", ("body", "lease", "secret"), bytes(33), "a lease secret of 33 bytes"),
     ("synced", ("body", "heads"), [b""] * 65, "65 heads"),

@@ -138,7 +138,7 @@ def request() -> dict[str, Any]:
            "private_hex": scalar("gateways").to_bytes(32, "big").hex()}  # fmt: skip
     topic, info = topics.device_request(SITE, _DEVICE), hpke.info("request", SITE.encode(), raw("device"))
     packed = {name: envelope.pack_request(signer("device"), point("gateways"), SITE, _DEVICE, _message(name))
-              for name in ("sync", "want", "receipt")}  # fmt: skip
+              for name in ("sync", "want", "receipt", "order", "wiped")}  # fmt: skip
     tests = [valid(f"a request to {name}", "open_request", **own, data_hex=data.hex()) for name, data in packed.items()]
     base, data = tests[1], packed["want"]
     stolen = sign.sign(signer("thief"), "request", topics.device_request(SITE, ref("thief")), data[_BODY:]).hex()
@@ -159,6 +159,7 @@ def request() -> dict[str, Any]:
         like(base, "malformed", "a request without a sealed key",
              data_hex=sign.sign(signer("device"), "request", topic, b"x").hex()),
         like(base, "malformed", "a request that holds an answer", data_hex=signed(messages.encode(_message("done")))),
+        like(base, "malformed", "a request that holds a wipe", data_hex=signed(messages.encode(_message("wipe")))),
         like(base, "malformed", "a request with trailing bytes",
              data_hex=signed(messages.encode(_message("want")) + b"\0")),
         like(base, "too-large", "a request of 256 KiB and a byte", {"data_hex": [["pad", 262_145]]}),
@@ -173,7 +174,7 @@ def answer() -> dict[str, Any]:
            "private_hex": scalar("device").to_bytes(32, "big").hex()}  # fmt: skip
     topic, info = topics.device_response(SITE, _DEVICE), hpke.info("answer", SITE.encode(), raw("device"))
     packed = {name: envelope.pack_answer(signer("gateway"), point("device"), SITE, _DEVICE, _message(name))
-              for name in ("synced", "done", "gone", "refused")}  # fmt: skip
+              for name in ("synced", "done", "gone", "refused", "wipe")}  # fmt: skip
     tests = [valid(f"the answer {name}", "open_answer", **own, data_hex=data.hex()) for name, data in packed.items()]
     base, data = tests[0], packed["synced"]
     as_request = hpke.seal(point("device"), hpke.info("request", SITE.encode(), raw("device")),
@@ -194,5 +195,10 @@ def answer() -> dict[str, Any]:
         like(base, "seal-broken", "an answer sealed as a request", data_hex=signed(as_request)),
         like(base, "malformed", "an answer that holds a request",
              data_hex=signed(hpke.seal(point("device"), info, messages.encode(_message("sync"))))),
+        like(tests[-1], "signature-invalid", "a wipe to another device", device=ref("other")),
+        like(tests[-1], "signature-invalid", "a wipe of a key that is not trusted",
+             trusted_hex=[public("device").hex()]),
+        like(tests[-1], "malformed", "an answer that holds a wiped",
+             data_hex=signed(hpke.seal(point("device"), info, messages.encode(_message("wiped"))))),
     ]  # fmt: skip
     return finished("Answers to a device.", tests)

@@ -70,6 +70,7 @@ def test_every_error_is_listed() -> None:
         f"digests in a page | {limits.PAGE_DIGESTS:,}",
         f"ranges in a `want` | {limits.MAX_RANGES}",
         f"credit | {limits.MAX_CREDIT} ",
+        f"series of an object or an `order` | {limits.MAX_SERIES} ",
         f"current studies of a recipient | {limits.MAX_STUDIES:,}",
     ],
 )
