@@ -45,7 +45,8 @@ async def core(state: State) -> None:
     from gateway.management import authority
     from gateway.management.index import deliveries
     from gateway.management.object_store import ObjectStore
-    from gateway.management.studio import Studio
+    from gateway.management.studio.bench import Bench
+    from gateway.management.studio.studio import studios
     from gateway.management.vault import Vault
     from gateway.management.workers import RenderPool
 
@@ -67,8 +68,8 @@ async def core(state: State) -> None:
             _log.info("the server certificate was renewed")
 
     async with RenderPool(config.rendering.workers) as pool:
-        studio = Studio(opened, state.archive, store, pool, config.rendering)
-        running = Core(config, opened, Vault.load(state.keys), registry, store, studio, state.broker, chores)
+        lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
+        running = Core(config, opened, Vault.load(state.keys), registry, store, lanes, state.broker, chores)
         server = await serve(state.socket, running.wake, running.status)
         task = asyncio.create_task(running.run())
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

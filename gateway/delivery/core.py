@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from gateway.management.census import Census, People
 from gateway.management.index import arrivals, deliveries, people
 from gateway.management.object_store import ObjectStore
 from gateway.management.registry import Registry
-from gateway.management.studio import Studio
+from gateway.management.studio.studio import Studio, layers_made
 from gateway.management.vault import Vault
 from wire import topics
 from wire.messages import OFFLINE, ONLINE
@@ -50,7 +50,7 @@ class Core:
         vault: Vault,
         registry: Registry,
         store: ObjectStore,
-        studio: Studio,
+        studios: Sequence[Studio],
         broker_folder: Path,
         chores: Callable[[], None] = lambda: None,
     ) -> None:
@@ -66,11 +66,12 @@ class Core:
         self._health = Health()
         self._presence = Presence()
         self._census = Census(engine)
-        announcer = Announcer(engine, vault, config.site, config.delivery, self._census)
+        layers = layers_made(config.rendering)
+        announcer = Announcer(engine, vault, config.site, config.delivery, self._census, layers)
         self._link = Link(config.local_host, config.local_port, vault.gateway, vault.password, self._status_topic)
         self._herald = Herald(self._link, announcer, self._census, config.site, config.delivery, self._health)
         self._pump = Pump(self._link, store, self._lost)
-        self._turns = Turns(engine, studio, self._tell, self._health)
+        self._turns = [Turns(engine, studio, self._tell, self._health) for studio in studios]
         self._requests = Requests(
             engine,
             vault,
@@ -103,7 +104,10 @@ class Core:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._health.keep_going("the index", self._watch))
-                group.create_task(self._health.keep_going("rendering", self._turns.step))
+                for number, turns in enumerate(self._turns):
+                    group.create_task(
+                        self._health.keep_going(f"rendering {number}" if number else "rendering", turns.step)
+                    )
                 group.create_task(self._health.keep_going("serving", self._pump.step))
                 group.create_task(self._health.keep_going("heads", self._heads))
                 group.create_task(self._health.keep_going("tidying", self._tidy))
@@ -206,7 +210,8 @@ class Core:
             await asyncio.wait_for(self._wake.wait(), _TICK_S)
         self._wake.clear()
         await asyncio.to_thread(self._tick)
-        self._turns.wake()
+        for turns in self._turns:
+            turns.wake()
         if self._link.connected.is_set():
             if self._greeted != self._connections:
                 await self._greet()

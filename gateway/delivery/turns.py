@@ -1,4 +1,4 @@
-"""The rendering loop: studies take turns, an object each, so that a long one does not hold up the next."""
+"""A rendering loop: studies take turns, an object each, so that a long one does not hold up the next."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.delivery.health import Health
 from gateway.management.index import deliveries
 from gateway.management.index.deliveries import Work
-from gateway.management.studio import Studio
+from gateway.management.studio.studio import Studio
 
 _FIRST_REST_S = 2.0
 _LONGEST_REST_S = 600.0
 
 
 class Turns:
-    """Makes what studies lack, for ever."""
+    """Makes what studies lack of one studio's layers, for ever."""
 
     def __init__(
         self, engine: Engine, studio: Studio, announce: Callable[[int], Awaitable[None]], health: Health
@@ -69,10 +69,10 @@ class Turns:
                 raise
             except Exception as error:
                 # A study that provokes a fault must not end the others' pictures.
-                self._health.trouble("a study", error)
+                self._health.trouble(self._studio.name, error)
                 self._rest(work.study_id)
         if not self._resting:
-            self._health.well("a study")
+            self._health.well(self._studio.name)
         return made
 
     async def _turn(self, work: Work) -> bool:
@@ -101,7 +101,7 @@ class Turns:
             while changed := deliveries.changed_since(connection, self._revision):
                 self._lacking.update(study_id for study_id, _ in changed)
                 self._revision = changed[-1][1]
-            found = deliveries.work_among(connection, self._lacking)
+            found = self._studio.lacking(connection, self._lacking)
         self._lacking = {work.study_id for work in found}
         return found
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection, Engine
@@ -24,7 +24,7 @@ from gateway.management.routing import Rules
 from gateway.management.vault import Vault
 from gateway.management.volumes import volumes
 from wire import envelope, hpke, messages, topics
-from wire.messages import Announcement, Head, HeadEntry, Keys
+from wire.messages import Announcement, Head, HeadEntry, Keys, Layer
 from wire.names import decode_reference, encode_reference
 
 _DAY_S = 86400
@@ -65,13 +65,22 @@ def _now_ms() -> int:
 class Announcer:
     """Keeps what recipients were told equal to what the index holds."""
 
-    def __init__(self, engine: Engine, vault: Vault, site: str, settings: Delivery, census: Census) -> None:
-        """``settings`` give the window of days and when heads fall due."""
+    def __init__(
+        self,
+        engine: Engine,
+        vault: Vault,
+        site: str,
+        settings: Delivery,
+        census: Census,
+        layers: Collection[Layer] = deliveries.DISPLAY,
+    ) -> None:
+        """``settings`` give the window of days and when heads fall due; ``layers`` are those that are made here."""
         self._engine = engine
         self._vault = vault
         self._site = site
         self._settings = settings
         self._census = census
+        self._layers = layers
 
     # ── studies ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,8 +114,8 @@ class Announcer:
 
     def _volumes(self, connection: Connection, study: StudyRow) -> _Told:
         series = arrivals_read.series_of(connection, study.id)
-        # A device takes "settled" for "nothing more comes": that is so once every picture is made, too.
-        settled = study.settled and not deliveries.work_among(connection, [study.id])
+        # A device takes "settled" for "nothing more comes": that is so once all that is made of it is there, too.
+        settled = study.settled and not deliveries.work_among(connection, [study.id], self._layers)
         made = volumes(replace(study, settled=settled), series, deliveries.objects_of(connection, study.id))
         references = told.references_of(connection, study.id)
         references += [encode_reference(os.urandom(16)) for _ in range(len(made) - len(references))]

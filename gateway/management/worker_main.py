@@ -95,7 +95,7 @@ def _serve(job: protocol.Job, limits: RenderLimits, answers: BinaryIO) -> None:
     frame: int | None = None
     closing: protocol.Done | protocol.Refused
     try:
-        for head, body in _pictures(job, limits):
+        for head, body in _parts(job, limits):
             frame = head.frame
             answers.write(protocol.pack(head, body))
             answers.flush()
@@ -120,8 +120,8 @@ def _next(frame: int | None) -> int | None:
     return None if frame is None else frame + 1
 
 
-def _pictures(job: protocol.Job, limits: RenderLimits) -> Iterator[tuple[protocol.Frame, bytes]]:
-    from gateway.management.rendering.job import pictures
+def _parts(job: protocol.Job, limits: RenderLimits) -> Iterator[tuple[protocol.Frame, bytes]]:
+    from gateway.management.rendering.job import parts
 
     def allow_frame() -> None:
         """Move the CPU limit on: what counts is each frame's own time. Reaching it is SIGXCPU, which kills."""
@@ -129,7 +129,7 @@ def _pictures(job: protocol.Job, limits: RenderLimits) -> Iterator[tuple[protoco
         soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_s_per_frame
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
-    return pictures(job, limits, allow_frame)
+    return parts(job, limits, allow_frame)
 
 
 def _resident_bytes() -> int:

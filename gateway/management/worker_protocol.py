@@ -14,15 +14,26 @@ import msgspec
 from msgspec import Meta
 
 from gateway.management.rendering.refusal import Reason
+from wire.objects import Media
 
 LENGTHS: Final = struct.Struct(">II")
-MAX_HEAD_BYTES: Final = 1 << 18
+MAX_HEAD_BYTES: Final = 1 << 20
+MAX_ITEMS: Final = 1 << 12
+"""Values of one element."""
 
-_Count = Annotated[int, Meta(ge=0, le=1 << 31)]
+_Count = Annotated[int, Meta(ge=0, lt=1 << 31)]
+_Tag = Annotated[str, Meta(pattern="^[0-9A-F]{8}$")]
+_Vr = Annotated[str, Meta(min_length=2, max_length=2)]
+_Text = Annotated[str, Meta(max_length=256)]
+_Base64 = Annotated[str, Meta(max_length=1 << 19)]
+
+JobLayer = Literal["display", "diagnostic", "report", "video"]
+"""Layers that workers make; a ``thumbnail`` comes with its frame's ``display``, an ``original`` is no work."""
+PartKind = Literal["display", "thumbnail", "diagnostic", "report", "video"]
 
 
 class Job(msgspec.Struct, tag="job", forbid_unknown_fields=True):
-    """Pool to worker: render these frames."""
+    """Pool to worker: make what this layer has of these frames."""
 
     path: str
     first_frame: int
@@ -32,13 +43,25 @@ class Job(msgspec.Struct, tag="job", forbid_unknown_fields=True):
     thumbnail_side: int
     presentation_state: str | None = None
     pet: Literal["grey", "hot-iron"] = "grey"
+    layer: JobLayer = "display"
 
 
-class Element(msgspec.Struct, forbid_unknown_fields=True):
-    """One attribute in the DICOM JSON model, without nesting."""
+class Leaf(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One attribute in the DICOM JSON model (PS3.18 F.2) inside a sequence's item: values or bytes, no items."""
 
-    vr: Annotated[str, Meta(min_length=2, max_length=2)]
-    Value: list[int | float | Annotated[str, Meta(max_length=64)]]
+    vr: _Vr
+    Value: Annotated[list[int | float | _Text], Meta(max_length=MAX_ITEMS)] | msgspec.UnsetType = msgspec.UNSET
+    InlineBinary: _Base64 | msgspec.UnsetType = msgspec.UNSET
+
+
+class Element(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One attribute of a part. The values of a sequence are its items, which hold no further sequence."""
+
+    vr: _Vr
+    Value: Annotated[list[int | float | _Text | dict[_Tag, Leaf]], Meta(max_length=MAX_ITEMS)] | msgspec.UnsetType = (
+        msgspec.UNSET
+    )
+    InlineBinary: _Base64 | msgspec.UnsetType = msgspec.UNSET
 
 
 class Ready(msgspec.Struct, tag="ready", forbid_unknown_fields=True):
@@ -46,26 +69,27 @@ class Ready(msgspec.Struct, tag="ready", forbid_unknown_fields=True):
 
 
 class Frame(msgspec.Struct, tag="frame", forbid_unknown_fields=True):
-    """Worker to pool: a picture, whose file is the body."""
+    """Worker to pool: a part of a frame, whose bytes are the body. ``rows`` and ``columns`` are 0 for documents."""
 
     frame: _Count
-    kind: Literal["display", "thumbnail"]
-    media: Literal["image/jpeg", "image/png"]
+    kind: PartKind
+    media: Media
     rows: _Count
     columns: _Count
     lossy: bool
     ratio_x100: _Count
-    attributes: dict[Annotated[str, Meta(pattern="^[0-9A-F]{8}$")], Element]
+    attributes: dict[_Tag, Element]
+    band: _Count = 0
 
 
 class Done(msgspec.Struct, tag="done", forbid_unknown_fields=True):
-    """Worker to pool: the job's last picture was sent. Resident memory, so that a swollen worker can be replaced."""
+    """Worker to pool: the job's last part was sent. Resident memory, so that a swollen worker can be replaced."""
 
     resident_bytes: int
 
 
 class Refused(msgspec.Struct, tag="refused", forbid_unknown_fields=True):
-    """Worker to pool: no further picture from this job; the worker goes on."""
+    """Worker to pool: no further part from this job; the worker goes on."""
 
     reason: Reason
     frame: _Count | None

@@ -17,6 +17,7 @@ from gateway.management import worker_protocol as protocol
 from gateway.management.rendering.limits import RenderLimits
 from gateway.management.rendering.refusal import RenderRefused
 from gateway.management.worker_process import WorkerLostError, WorkerProcess
+from wire.objects import Media
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -43,26 +44,28 @@ class RenderJob:
     """A grayscale softcopy presentation state; applied where it names this instance."""
     pet: Literal["grey", "hot-iron"] = "grey"
     """PET as the file says, or SUV 0 to 10 in hot iron; other modalities do not care."""
+    layer: protocol.JobLayer = "display"
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """One picture of one frame."""
+    """One picture of one frame, or another part: a band, a document, a stream."""
 
     frame: int
     """From 0, in the instance."""
-    kind: Literal["display", "thumbnail"]
-    media: str
+    kind: protocol.PartKind
+    media: Media
     data: bytes
     rows: int
     columns: int
-    """Of the encoded picture."""
+    """Of the encoded picture; 0 for documents."""
     lossy: bool
     """This picture's encoding or its source was lossy."""
     ratio_x100: int
     """Compression ratio of the whole chain times 100; 100 where nothing was lossy."""
     attributes: dict[str, Any]
-    """Flat DICOM JSON (PS3.18 F.2) of what a viewer needs; no Patient module, no UID."""
+    """DICOM JSON (PS3.18 F.2) of what a viewer needs, nested one level at most; no Patient module."""
+    band: int = 0
 
 
 class RenderPool:
@@ -137,6 +140,7 @@ class RenderPool:
                     thumbnail_side=job.thumbnail_side,
                     presentation_state=str(job.presentation_state.absolute()) if job.presentation_state else None,
                     pet=job.pet,
+                    layer=job.layer,
                 )
             )
             while True:
@@ -197,4 +201,5 @@ def _frame(head: protocol.Frame, body: bytes) -> RenderedFrame:
         lossy=head.lossy,
         ratio_x100=head.ratio_x100,
         attributes=msgspec.to_builtins(head.attributes),
+        band=head.band,
     )

@@ -37,7 +37,8 @@ APPLICATION = ("gateway/app.py", "gateway/app_process.py", "gateway/app_status.p
 CORE = """
 from gateway import app_process
 from gateway.delivery import core
-from gateway.management import announcer, authority, broker_files, object_store, registry, studio, vault, workers
+from gateway.management import announcer, authority, broker_files, object_store, registry, vault, workers
+from gateway.management.studio import studio
 from gateway.management.index import arrivals, arrivals_tables, deliveries, engine, people, told
 """
 INTAKE = """

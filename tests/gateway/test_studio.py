@@ -17,10 +17,12 @@ from benchmarks.studies import HONG, long_ct, real_file, relabel
 from gateway.config import Rendering
 from gateway.delivery.health import Health
 from gateway.delivery.turns import Turns
-from gateway.management import studio as studio_module
 from gateway.management.index import arrivals, arrivals_read, deliveries
 from gateway.management.object_store import ObjectStore
-from gateway.management.studio import Studio
+from gateway.management.studio import thumbnails
+from gateway.management.studio.bench import Bench
+from gateway.management.studio.display import Display
+from gateway.management.studio.studio import studios
 from gateway.management.workers import RenderPool
 from tests.support.gateway_office import Office
 from wire import envelope, objects, seal
@@ -33,7 +35,9 @@ class Workshop:
     def __init__(self, office: Office, folder: Path, pool: RenderPool) -> None:
         self.office = office
         self.store = ObjectStore(folder / "objects", "office")
-        self.studio = Studio(office.engine, folder, self.store, pool, Rendering(max_side=64, thumbnail_side=32))
+        self.pool = pool
+        bench = Bench(office.engine, folder, self.store, pool, Rendering(max_side=64, thumbnail_side=32))
+        self.studio = studios(bench)[0]
         self.health = Health()
         self.announced: list[int] = []
         self.turns = Turns(office.engine, self.studio, self._announce, self.health)
@@ -235,7 +239,7 @@ def test_a_kill_between_pictures_and_thumbnails_is_made_good(tmp_path: Path, ct:
 def test_many_series_have_their_thumbnails_in_several_objects(
     tmp_path: Path, ct: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(studio_module, "THUMBNAILS", 4)
+    monkeypatch.setattr(thumbnails, "THUMBNAILS", 4)
 
     async def scenario(shop: Workshop) -> None:
         for number in range(10):
@@ -274,14 +278,14 @@ def test_a_study_that_provokes_a_fault_rests_and_the_others_go_on(
         bad, _ = shop.office.arrive(study="1.2.1", series="1.2.1.1", path=ct[0])
         good, _ = shop.office.arrive(study="1.2.2", series="1.2.2.1", path=ct[1])
         shop.settle()
-        real = shop.studio._enter
+        real = Display._enter
 
-        def fail_for_one(series: Any, *rest: Any) -> None:
+        def fail_for_one(display: Display, series: Any, *rest: Any) -> None:
             if series.study_id == bad:
                 raise ZeroDivisionError("Hong^Gildong")
-            real(series, *rest)
+            real(display, series, *rest)
 
-        monkeypatch.setattr(shop.studio, "_enter", fail_for_one)
+        monkeypatch.setattr(Display, "_enter", fail_for_one)
         await shop.make()
         assert shop.states(good) == {"rendered": 1}
         assert shop.states(bad) == {"received": 1, "pending": 1}
@@ -300,7 +304,7 @@ def test_a_worker_that_fell_is_tried_once_more(tmp_path: Path, ct: list[Path]) -
             study, _ = shop.office.arrive(path=path)
         shop.settle()
         making = asyncio.create_task(shop.make())
-        pool = shop.studio._pool
+        pool = shop.pool
         while not (pids := pool.pids):  # noqa: ASYNC110  # another process appears; there is no event
             await asyncio.sleep(0.001)
         os.kill(pids[0], 9)

@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 from gateway.management.index.arrivals_quarantine import set_instance_state
 from gateway.management.index.arrivals_tables import instances, studies
 from gateway.management.index.engine import metadata, next_revision
+from gateway.management.index.layers import NEEDS, lacks, lacks_pictures, reopen
 from wire.messages import Layer
 
 objects = sa.Table(
@@ -47,6 +48,7 @@ thumbnails_due = sa.Table(
 )
 """Studies whose pictures changed since their thumbnails were made; ``tried`` once while the study grows."""
 
+DISPLAY: Collection[Layer] = ("display",)
 _BATCH = 500
 
 
@@ -146,11 +148,15 @@ def lose_objects(connection: Connection, object_ids: Collection[str]) -> None:
         if sealed is None:
             continue
         stood = sa.select(object_frames.c.instance_id).where(object_frames.c.object == object_id).distinct()
-        rendered = sa.select(instances.c.id).where(instances.c.id.in_(stood), instances.c.state == "rendered")
-        again = [int(row.id) for row in connection.execute(rendered)]
-        remove_objects(connection, [object_id])
-        set_instance_state(connection, again, "received")
-        mark_thumbnails(connection, sealed.study_id)
+        if sealed.layer in NEEDS:
+            reopen(connection, [int(row.instance_id) for row in connection.execute(stood)], sealed.layer)
+            remove_objects(connection, [object_id])
+        else:
+            rendered = sa.select(instances.c.id).where(instances.c.id.in_(stood), instances.c.state == "rendered")
+            again = [int(row.id) for row in connection.execute(rendered)]
+            remove_objects(connection, [object_id])
+            set_instance_state(connection, again, "received")
+            mark_thumbnails(connection, sealed.study_id)
         touch(connection, sealed.study_id)
 
 
@@ -177,7 +183,7 @@ def gaps(connection: Connection, instance_id: int, layer: Layer, frames: int) ->
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A study that lacks pictures or thumbnails."""
+    """A study that lacks something of the layers that were asked for."""
 
     study_id: int
     settled: bool
@@ -192,22 +198,25 @@ def changed_since(connection: Connection, revision: int, limit: int = 1000) -> l
     ]
 
 
-_lacks_pictures = sa.exists().where(
-    instances.c.study_id == studies.c.id, instances.c.state == "received", instances.c.has_pixels.is_(sa.true())
-)
 _lacks_thumbnails = sa.exists().where(
     thumbnails_due.c.study_id == studies.c.id,
     sa.or_(studies.c.settled.is_(sa.true()), thumbnails_due.c.tried.is_(sa.false())),
 )
 
 
-def work_among(connection: Connection, study_ids: Collection[int]) -> list[Work]:
-    """Those of the studies that lack something, the latest arrival first."""
+def work_among(connection: Connection, study_ids: Collection[int], layers: Collection[Layer] = DISPLAY) -> list[Work]:
+    """Those of the studies of which one of ``layers`` is to be made now, the latest arrival first.
+
+    ``display`` is meant with the thumbnails.
+    """
     found: list[Work] = []
+    wanted = [lacks(layer) for layer in layers if layer in NEEDS]
+    if "display" in layers:
+        wanted += [lacks_pictures, _lacks_thumbnails]
     ids = sorted(study_ids)
     for start in range(0, len(ids), _BATCH):
         query = sa.select(studies.c.id, studies.c.settled, studies.c.last_arrival_at).where(
-            studies.c.id.in_(ids[start : start + _BATCH]), sa.or_(_lacks_pictures, _lacks_thumbnails)
+            studies.c.id.in_(ids[start : start + _BATCH]), sa.or_(sa.false(), *wanted)
         )
         found += [Work(int(row.id), bool(row.settled), float(row.last_arrival_at)) for row in connection.execute(query)]
     return sorted(found, key=lambda work: (-work.last_arrival_at, work.study_id))

@@ -33,6 +33,11 @@ class Batch:
         self.size += len(picture.data)
 
     @property
+    def data(self) -> list[bytes]:
+        """The pictures' files, in order."""
+        return [picture.data for _, picture in self.pictures]
+
+    @property
     def full(self) -> bool:
         """Whether it is to be kept before more comes."""
         return self.size >= BATCH_BYTES or len(self.pictures) >= min(BATCH_FRAMES, MAX_PARTS)
@@ -82,9 +87,9 @@ def header_of(batch: Batch, series: dict[int, SeriesRow]) -> Header:
             Part(
                 instance=at,
                 frame=picture.frame,
-                band=0,
+                band=picture.band,
                 length=len(picture.data),
-                media=picture.media,  # type: ignore[arg-type]  # the worker's protocol has the same closed set
+                media=picture.media,
                 lossy=picture.lossy,
                 ratio_x100=picture.ratio_x100,
             )

@@ -1,0 +1,90 @@
+"""Which layer of which instance is over: made whole, or refused for a reason. Functions take a Connection.
+
+``display`` keeps its progress in the instance's own state; every other layer is noted here, so that what one of them
+cannot make is neither tried for ever nor a failure of the others.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from gateway.management.index import arrivals_tables as t
+from gateway.management.index.arrivals_rows import InstanceRow
+from gateway.management.index.engine import metadata
+from wire.messages import Layer
+
+layers_over = sa.Table(
+    "layers_over",
+    metadata,
+    sa.Column("instance_id", sa.Integer, sa.ForeignKey("instances.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("layer", sa.String(16), primary_key=True),
+    sa.Column("reason", sa.String(32), nullable=False),
+)
+"""No row: still to be made. ``reason`` is empty where it was made, else why it was not."""
+
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Which instances a layer is made of, and whether it waits until their study has settled and has its pictures."""
+
+    instances: sa.ColumnElement[bool]
+    when_settled: bool
+
+
+NEEDS: Final[dict[Layer, Need]] = {"diagnostic": Need(t.instances.c.has_pixels.is_(sa.true()), when_settled=True)}
+"""The layers beside ``display`` and ``thumbnail``."""
+
+lacks_pictures: Final = sa.exists().where(
+    t.instances.c.study_id == t.studies.c.id, t.instances.c.state == "received", t.instances.c.has_pixels.is_(sa.true())
+)
+"""A condition on studies: ``display`` is still to be made of one of their instances."""
+
+
+def _due(layer: Layer) -> sa.ColumnElement[bool]:
+    over = sa.exists().where(layers_over.c.instance_id == t.instances.c.id, layers_over.c.layer == layer)
+    return sa.and_(NEEDS[layer].instances, t.instances.c.state != "evicted", sa.not_(over))
+
+
+def lacks(layer: Layer) -> sa.ColumnElement[bool]:
+    """A condition on studies: whether this layer is still to be made of one of their instances now."""
+    due = sa.exists().where(t.instances.c.study_id == t.studies.c.id, _due(layer))
+    if NEEDS[layer].when_settled:
+        return sa.and_(t.studies.c.settled.is_(sa.true()), sa.not_(lacks_pictures), due)
+    return due
+
+
+def due_of(connection: Connection, study_id: int, layer: Layer) -> list[InstanceRow]:
+    """A study's instances of which this layer is still to be made, by series and InstanceNumber."""
+    query = sa.select(t.instances).where(t.instances.c.study_id == study_id, _due(layer))
+    order = (t.instances.c.series_id, t.instances.c.InstanceNumber.is_(None), t.instances.c.InstanceNumber)
+    return [InstanceRow(**row._mapping) for row in connection.execute(query.order_by(*order, t.instances.c.id))]
+
+
+def close(connection: Connection, layer: Layer, instance_ids: Collection[int], reason: str = "") -> None:
+    """The layer is over for these instances: made whole, or refused for ``reason``."""
+    reopen(connection, instance_ids, layer)
+    rows: list[dict[str, Any]] = [{"instance_id": one, "layer": layer, "reason": reason[:32]} for one in instance_ids]
+    if rows:
+        connection.execute(sa.insert(layers_over), rows)
+
+
+def reopen(connection: Connection, instance_ids: Collection[int], layer: Layer) -> None:
+    """The layer is to be made of these instances again."""
+    ids = sorted(instance_ids)
+    for start in range(0, len(ids), _BATCH):
+        those = layers_over.c.instance_id.in_(ids[start : start + _BATCH])
+        connection.execute(sa.delete(layers_over).where(those, layers_over.c.layer == layer))
+
+
+def reasons(connection: Connection, study_id: int, layer: Layer) -> dict[int, str]:
+    """For each instance of a study of which the layer is over: empty, or why it was refused."""
+    query = sa.select(layers_over.c.instance_id, layers_over.c.reason).join(
+        t.instances, t.instances.c.id == layers_over.c.instance_id
+    )
+    rows = connection.execute(query.where(t.instances.c.study_id == study_id, layers_over.c.layer == layer))
+    return {int(row.instance_id): str(row.reason) for row in rows}

@@ -1,0 +1,89 @@
+"""The layers ``display`` and ``thumbnail``: a job's pictures of eight bits, one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.management import worker_protocol as protocol
+from gateway.management.rendering import pet, presentation
+from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering.attributes import frame_attributes
+from gateway.management.rendering.encode import Encoded, encode, pixel_aspect, scaled
+from gateway.management.rendering.refusal import Refusal
+from gateway.management.rendering.render import Renderer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gateway.management.rendering.limits import RenderLimits
+    from gateway.management.rendering.render import Picture
+
+
+def parts(
+    job: protocol.Job, limits: RenderLimits, allow_frame: Callable[[], None]
+) -> Iterator[tuple[protocol.Frame, bytes]]:
+    """Display pictures in the order of frames, and the thumbnail behind its frame.
+
+    ``allow_frame`` is called before each frame is touched. Raises ``Refusal`` and whatever a damaged file provokes.
+    """
+    allow_frame()
+    state = presentation.read(Path(job.presentation_state)) if job.presentation_state else None
+    with Renderer(Path(job.path), limits, presentation=state, hot_iron=job.pet == "hot-iron") as renderer:
+        first, total = job.first_frame, renderer.source.number_of_frames
+        count = total - first if job.frame_count is None else job.frame_count
+        if first < 0 or count < 1 or first + count > total:
+            raise Refusal("no-frame")
+        middle = first + count // 2
+        for frame, picture in enumerate(renderer.pictures(first, count), first):
+            yield _picture(renderer, picture, frame, "display", job.max_side, job.quality)
+            if job.thumbnail_side and frame == middle:
+                yield _picture(renderer, picture, frame, "thumbnail", job.thumbnail_side, job.quality)
+            allow_frame()
+
+
+def _picture(
+    renderer: Renderer, picture: Picture, frame: int, kind: protocol.PartKind, max_side: int, quality: int
+) -> tuple[protocol.Frame, bytes]:
+    view = renderer.view(frame)
+    state, aspect = renderer.presentation, pixel_aspect(view)
+    aspect = 1 / aspect if state is not None and state.swaps_axes else aspect
+    encoded = encode(scaled(picture, aspect, max_side), quality)
+    attributes = frame_attributes(
+        view, renderer.shown, suv_factor=pet.suv_factor(view), turned=state is not None and state.turns
+    )
+    lossy, ratio_x100 = _chain(renderer, encoded)
+    head = protocol.Frame(
+        frame=frame,
+        kind=kind,
+        media="image/png" if encoded.media == "image/png" else "image/jpeg",
+        rows=encoded.rows,
+        columns=encoded.columns,
+        lossy=lossy,
+        ratio_x100=ratio_x100,
+        attributes=msgspec.convert(attributes, dict[str, protocol.Element]),
+    )
+    return head, encoded.data
+
+
+def _chain(renderer: Renderer, encoded: Encoded) -> tuple[bool, int]:
+    """Whether anything between modality and this picture was lossy, and the whole chain's ratio times 100.
+
+    Of a JPEG made here: the frame's native bytes to this file's. Of a lossless picture of a lossy source: the
+    source's own ratio, as its header gives it (several stages multiply) or as its size shows.
+    """
+    source, view = renderer.source, renderer.view(0)
+    if encoded.lossy:
+        return True, max(100, source.frame_bytes * 100 // max(1, len(encoded.data)))
+    stated = view.text("LossyImageCompression")
+    suspect = source.transfer_syntax in ts.LOSSY or (source.transfer_syntax in ts.MAYBE_LOSSY and stated != "00")
+    if stated != "01" and not suspect:
+        return False, 100
+    ratio = 1.0
+    for stage in view.numbers("LossyImageCompressionRatio"):
+        ratio *= max(1.0, stage)
+    if ratio == 1.0:
+        ratio = source.frame_bytes * source.number_of_frames / source.size_bytes
+    return True, max(100, min(round(ratio * 100), 1 << 30))

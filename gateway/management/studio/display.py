@@ -1,0 +1,84 @@
+"""The layer ``display``: pictures of eight bits, batch by batch while the study grows.
+
+A batch becomes one object; what is in it is noted with it in one transaction, so a restart goes on after the last
+batch and makes nothing twice. Memory holds one batch and the few pictures that the workers are ahead.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from gateway.management.index import arrivals_quarantine, arrivals_read, deliveries
+from gateway.management.index.arrivals_rows import InstanceRow, SeriesRow
+from gateway.management.object_store import Written
+from gateway.management.studio.batches import BATCH_BYTES, Batch, frame_count, header_of, sealed_of
+from gateway.management.studio.bench import Bench, Frames
+from wire.messages import Layer
+
+GROWING_FRAMES = 32
+"""While a study grows, a batch is made once this many frames wait; when it has settled, of all that is left."""
+
+
+class Display:
+    """Makes the layer ``display``."""
+
+    layer: Layer = "display"
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
+        """Make what is lacking; yields after each object."""
+        pending = await asyncio.to_thread(self._pending, study_id)
+        for series in await asyncio.to_thread(self._bench.series, study_id) if pending else []:
+            mine = [row for row in pending if row.series_id == series.id]
+            if not mine or (not settled and sum(frame_count(i) for i in mine) < GROWING_FRAMES):
+                continue
+            async with aclosing(self._series(series, mine)) as batches:
+                async for _ in batches:
+                    yield
+
+    def _pending(self, study_id: int) -> list[InstanceRow]:
+        with self._bench.engine.connect() as connection:
+            rows = arrivals_read.instances_of(connection, study_id, "received")
+        return sorted((row for row in rows if row.has_pixels), key=lambda row: (row.InstanceNumber or 0, row.id))
+
+    async def _series(self, series: SeriesRow, pending: Sequence[InstanceRow]) -> AsyncGenerator[None, None]:
+        batch = Batch("display")
+        self._bench.check_room(2 * BATCH_BYTES)
+        async with aclosing(self._bench.side_by_side(pending, self._frames)) as pictures:
+            async for instance, picture in pictures:
+                batch.add(instance, picture)
+                if batch.full:
+                    await self._keep(series, batch)
+                    batch = Batch("display")
+                    yield
+                    self._bench.check_room(2 * BATCH_BYTES)
+        if batch.pictures:
+            await self._keep(series, batch)
+            yield
+
+    def _frames(self, instance: InstanceRow) -> Frames:
+        return self._bench.missing(instance, "display", self._fail)
+
+    def _fail(self, instance: InstanceRow, reason: str) -> None:
+        with self._bench.engine.begin() as connection:
+            arrivals_quarantine.set_instance_state(connection, [instance.id], "failed", reason)
+
+    async def _keep(self, series: SeriesRow, batch: Batch) -> None:
+        written = await self._bench.write(header_of(batch, {series.id: series}), batch.data)
+        await asyncio.to_thread(self._enter, series, batch, written)
+
+    def _enter(self, series: SeriesRow, batch: Batch, written: Written) -> None:
+        with self._bench.engine.begin() as connection:
+            number = deliveries.next_batch(connection, series.study_id)
+            sealed = sealed_of(series.study_id, batch, written, number)
+            deliveries.add_object(connection, sealed, batch.spans())
+            whole = [
+                instance.id
+                for instance in batch.instances
+                if not deliveries.gaps(connection, instance.id, "display", frame_count(instance))
+            ]
+            deliveries.mark_thumbnails(connection, series.study_id)
+            arrivals_quarantine.set_instance_state(connection, whole, "rendered", "")
+            deliveries.touch(connection, series.study_id)

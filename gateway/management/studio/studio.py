@@ -1,0 +1,58 @@
+"""Which layers are made, and in which lane: what shows a study at once, and what waits until it has settled."""
+
+from collections.abc import AsyncGenerator, Collection, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+from sqlalchemy.engine import Connection
+
+from gateway.config import Rendering
+from gateway.management.index import deliveries
+from gateway.management.index.deliveries import Work
+from gateway.management.studio.bench import Bench
+from gateway.management.studio.display import Display
+from gateway.management.studio.thumbnails import Thumbnails
+from wire.messages import Layer
+
+
+class Maker(Protocol):
+    """Makes one layer."""
+
+    layer: Layer
+
+    def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
+        """Make what is lacking; yields after each object, so that it can be announced.
+
+        OSError where the disk has no room: what was made stays, and the next work on the study goes on behind it.
+        """
+
+
+class Studio:
+    """Makes some layers, one after the other. A study lacks something as long as one of them does."""
+
+    def __init__(self, name: str, makers: Sequence[Maker]) -> None:
+        """``name`` is for reports of trouble."""
+        self.name = name
+        self._makers = makers
+        self._layers = [maker.layer for maker in makers]
+
+    def lacking(self, connection: Connection, study_ids: Collection[int]) -> list[Work]:
+        """Those of the studies that have work here now, the latest arrival first."""
+        return deliveries.work_among(connection, study_ids, self._layers)
+
+    async def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
+        """Make what is lacking; yields after each object. OSError as a maker's."""
+        for maker in self._makers:
+            async with aclosing(maker.work(study_id, settled)) as objects:
+                async for _ in objects:
+                    yield
+
+
+def layers_made(settings: Rendering) -> list[Layer]:
+    """Every layer that must be over before a study counts as settled."""
+    return ["display"]
+
+
+def studios(bench: Bench) -> list[Studio]:
+    """One for each lane: a lane waits for no other, but for its turn with the workers."""
+    return [Studio("a study", [Display(bench), Thumbnails(bench)])]
