@@ -48,7 +48,7 @@ thumbnails_due = sa.Table(
 )
 """Studies whose pictures changed since their thumbnails were made; ``tried`` once while the study grows."""
 
-DISPLAY: Collection[Layer] = ("display",)
+DISPLAY: tuple[Layer, ...] = ("display",)
 _BATCH = 500
 
 
