@@ -2,10 +2,17 @@
 
 import os
 import shutil
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+# pynetdicom installs programs that bear the names of DCMTK's: in an active environment they would stand before them.
+_SCRIPTS = str(Path(sys.executable).parent)
+os.environ["PATH"] = os.pathsep.join(
+    [*(folder for folder in os.environ["PATH"].split(os.pathsep) if folder != _SCRIPTS), _SCRIPTS]
+)
 
 _PROGRAMS = {"dcmtk": "storescu", "mosquitto": "mosquitto"}
 _FOLDERS = {"corpus": "MPACS_CORPUS", "vectors": "MPACS_VECTORS"}

@@ -17,6 +17,7 @@ from gateway.management.index import deliveries, people, told
 from gateway.management.index.deliveries import SealedObject
 from gateway.management.index.people import Device, Profile
 from gateway.management.registry import Registry, Unknown
+from gateway.management.rights import may_have
 from gateway.management.vault import Vault
 from wire import envelope, manifest, seal, topics
 from wire.bits import from_ranges
@@ -165,7 +166,7 @@ class Requests:
         object_id = encode_reference(want.object)
         if encode_reference(want.recipient) != profile.reference or want.kind != profile.kind:
             return Gone(object=want.object)
-        sealed = await self._granted(profile.reference, object_id)
+        sealed = await self._granted(profile, object_id)
         if sealed is None:
             return Gone(object=want.object)
         count = seal.segment_count(sealed.size)
@@ -180,12 +181,12 @@ class Requests:
         )
         return None if taken else Refused(reason="busy")
 
-    async def _granted(self, recipient: str, object_id: str) -> SealedObject | None:
-        key = (recipient, object_id)
+    async def _granted(self, profile: Profile, object_id: str) -> SealedObject | None:
+        key = (profile.reference, object_id)
         if key in self._grants:
             return self._grants[key]
         told_before = self._told
-        found = await asyncio.to_thread(self._look_up, recipient, object_id)
+        found = await asyncio.to_thread(self._look_up, profile, object_id)
         # What was withdrawn while the index was asked must not be granted from then on.
         if told_before == self._told:
             self._grants[key] = found
@@ -193,11 +194,12 @@ class Requests:
                 self._grants.popitem(last=False)
         return found
 
-    def _look_up(self, recipient: str, object_id: str) -> SealedObject | None:
+    def _look_up(self, profile: Profile, object_id: str) -> SealedObject | None:
         with self._engine.connect() as connection:
-            if not told.may_fetch(connection, recipient, object_id):
+            if not told.may_fetch(connection, profile.reference, object_id):
                 return None
-            return deliveries.object_by_id(connection, object_id)
+            found = deliveries.object_by_id(connection, object_id)
+        return found if found is not None and may_have(profile.kind, found.layer) else None
 
     # ── receipts ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection, Engine
@@ -20,6 +20,7 @@ from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.epochs import current_or_first
 from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
+from gateway.management.rights import layers_for
 from gateway.management.routing import Rules
 from gateway.management.vault import Vault
 from gateway.management.volumes import volumes
@@ -50,12 +51,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """One study's volumes, on their way to recipients."""
+    """One study's volumes and their digests, on their way to recipients; by the layers that these may have."""
 
     study_id: int
     references: Sequence[str]
-    volumes: Sequence[Announcement]
-    digests: Sequence[bytes]
+    volumes: Mapping[frozenset[Layer], Sequence[tuple[Announcement, bytes]]]
 
 
 def _now_ms() -> int:
@@ -93,7 +93,7 @@ class Announcer:
                 return changes
             there = self._census.look_within(connection)
             entitled = self._entitled(study, there.rules)
-            to_tell = self._volumes(connection, study)
+            to_tell = self._volumes(connection, study, {layers_for(profile.kind) for profile in entitled})
             told.set_progress(connection, study_id, study.revision, list(to_tell.references))
             known = {(a.recipient, a.study_ref): a for a in told.announced_of(connection, study_id)}
             for profile in entitled:
@@ -112,15 +112,22 @@ class Announcer:
     def _window_begins(self) -> float:
         return time.time() - self._settings.window_days * _DAY_S
 
-    def _volumes(self, connection: Connection, study: StudyRow) -> _Told:
+    def _volumes(self, connection: Connection, study: StudyRow, audiences: Set[frozenset[Layer]]) -> _Told:
         series = arrivals_read.series_of(connection, study.id)
         # A device takes "settled" for "nothing more comes": that is so once all that is made of it is there, too.
         settled = study.settled and not deliveries.work_among(connection, [study.id], self._layers)
-        made = volumes(replace(study, settled=settled), series, deliveries.objects_of(connection, study.id))
+        study, sealed = replace(study, settled=settled), deliveries.objects_of(connection, study.id)
+        made = {
+            layers: [
+                (volume, hashlib.sha256(messages.encode(volume)).digest())
+                for volume in volumes(study, series, [one for one in sealed if one.layer in layers])
+            ]
+            for layers in audiences
+        }
         references = told.references_of(connection, study.id)
-        references += [encode_reference(os.urandom(16)) for _ in range(len(made) - len(references))]
-        digests = [hashlib.sha256(messages.encode(volume)).digest() for volume in made]
-        return _Told(study.id, references, made, digests)
+        most = max(map(len, made.values()), default=0)
+        references += [encode_reference(os.urandom(16)) for _ in range(most - len(references))]
+        return _Told(study.id, references, made)
 
     def _tell(
         self,
@@ -132,7 +139,8 @@ class Announcer:
     ) -> None:
         """Tell one recipient all volumes that are new to it; what it knows rightly is taken out of ``known``."""
         epoch, epoch_key = current_or_first(connection, profile.reference)
-        for reference, volume, digest in zip(to_tell.references, to_tell.volumes, to_tell.digests, strict=False):
+        made = to_tell.volumes[layers_for(profile.kind)]
+        for reference, (volume, digest) in zip(to_tell.references, made, strict=False):
             before = known.pop((profile.reference, reference), None)
             if before is not None and before.contents == digest and before.epoch == epoch:
                 continue

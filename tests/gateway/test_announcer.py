@@ -105,6 +105,24 @@ def test_only_what_changed_is_looked_at(office: Office) -> None:
     assert [study for study, _ in office.announcer.stale(stale[-1][1])] == [first]
 
 
+# ── what a kind of recipient may have ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_ward_is_told_of_no_report_and_no_original(office: Office) -> None:
+    ward, doctor = office.profile("ward", "W", attends=("*",)), office.profile("doctor", "D", attends=("*",))
+    study, _ = office.arrive()
+    for layer in ("display", "report", "original"):
+        office.add_object(study, (1,), layer)
+    changes = office.announcer.refresh(study)
+    (to_ward,), (to_doctor,) = opened(office, ward, changes), opened(office, doctor, changes)
+    assert {one.layer for one in to_ward.objects} == {"display"}
+    assert {one.layer for one in to_doctor.objects} == {"display", "report", "original"}
+    office.add_object(study, (1,), "original")
+    changes = office.announcer.refresh(study)
+    assert not opened(office, ward, changes), "what is not for a ward is no news to it"
+    assert len(opened(office, doctor, changes)) == 1
+
+
 # ── window ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

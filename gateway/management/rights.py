@@ -1,0 +1,20 @@
+"""What a recipient may have, by its kind. Pure; asked where objects are announced, and again at every request."""
+
+from typing import get_args
+
+from wire.messages import Layer
+from wire.names import Kind
+
+LAYERS: frozenset[Layer] = frozenset(get_args(Layer))
+_NOT_FOR_WARDS: frozenset[Layer] = frozenset({"report", "original"})
+"""A display on a ward's wall shows pictures under a masked name. A report's text and a DICOM file hold the name."""
+
+
+def layers_for(kind: Kind) -> frozenset[Layer]:
+    """The layers that a recipient of this kind may have."""
+    return LAYERS - _NOT_FOR_WARDS if kind == "ward" else LAYERS
+
+
+def may_have(kind: Kind, layer: Layer) -> bool:
+    """Whether a recipient of this kind may have this layer."""
+    return layer in layers_for(kind)
