@@ -24,6 +24,7 @@ from gateway.management.broker_files import AccessFile
 from gateway.management.census import Census, People
 from gateway.management.index import arrivals, deliveries, people
 from gateway.management.object_store import ObjectStore
+from gateway.management.orders import Orders
 from gateway.management.registry import Registry
 from gateway.management.studio.studio import Studio, layers_made
 from gateway.management.vault import Vault
@@ -78,6 +79,7 @@ class Core:
             config.site,
             registry,
             announcer,
+            Orders(engine, self._census, layers),
             self._census,
             self._herald,
             self._link,

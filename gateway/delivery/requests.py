@@ -16,6 +16,7 @@ from gateway.management.census import Census
 from gateway.management.index import deliveries, people, told
 from gateway.management.index.deliveries import SealedObject
 from gateway.management.index.people import Device, Profile
+from gateway.management.orders import Orders
 from gateway.management.registry import Registry, Unknown
 from gateway.management.rights import may_have
 from gateway.management.vault import Vault
@@ -38,7 +39,7 @@ Reply = Synced | Done | Gone | Refused
 
 
 class Requests:
-    """Answers Sync, Want and Receipt."""
+    """Answers Sync, Want, Receipt and Order."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Requests:
         site: str,
         registry: Registry,
         announcer: Announcer,
+        orders: Orders,
         census: Census,
         herald: Herald,
         link: Link,
@@ -59,6 +61,7 @@ class Requests:
         self._site = site
         self._registry = registry
         self._announcer = announcer
+        self._orders = orders
         self._census = census
         self._herald = herald
         self._link = link
@@ -137,7 +140,9 @@ class Requests:
                 return await self._want(device, profile, request.body, request.boot)
             case Receipt():
                 return await self._receipt(device, profile, request.body)
-            case Order() | Wiped():
+            case Order():
+                return await self._order(profile, request.body)
+            case Wiped():
                 return Refused(reason="unsupported")
 
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,6 +205,11 @@ class Requests:
                 return None
             found = deliveries.object_by_id(connection, object_id)
         return found if found is not None and may_have(profile.kind, found.layer) else None
+
+    async def _order(self, profile: Profile, order: Order) -> Reply:
+        verdict = await asyncio.to_thread(self._orders.take, profile, order)
+        _log.info("an order of a study in layer %s: %s", order.layer, verdict)
+        return Done() if verdict == "done" else Refused(reason=verdict)
 
     # ── receipts ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -17,6 +17,7 @@ from wire import enrolment, envelope, hpke, messages, objects, seal, topics
 from wire.enrolment import CodeKeys, Welcome
 from wire.errors import SealBroken
 from wire.keyset import KeySet
+from wire.limits import MAX_CREDIT
 from wire.messages import Announcement, Answer, Head, Known, ObjectEntry, Request, Sync, Want
 from wire.names import encode_reference
 
@@ -286,18 +287,20 @@ class WireDevice:
         )
 
     def fetch(self, entry: ObjectEntry, timeout_s: float = TIMEOUT_S) -> bytes:
-        """One object's plaintext, of up to 64 segments; checked and opened."""
+        """One object's plaintext, checked and opened."""
         assert self.mqtt is not None
         object_id = encode_reference(entry.object)
         count = seal.segment_count(entry.size)
         root = f"{self.root}/object/{object_id}"
         self.mqtt.subscribe(f"{root}/+")
-        self.send(self.pack(self.want(entry, [(0, count - 1)], [0])))
 
         def parts() -> dict[str, bytes]:
             return {topic.rpartition("/")[2]: data for topic, data in list(self.seen) if topic.startswith(f"{root}/")}
 
-        self.wait(lambda: len(parts()) == count + 1, "all segments and the manifest", timeout_s)
+        for first in range(0, count, MAX_CREDIT):
+            end = min(first + MAX_CREDIT, count)
+            self.send(self.pack(self.want(entry, [(first, end - 1)], [0] if first == 0 else [])))
+            self.wait(lambda end=end: len(parts()) == end + 1, "all segments and the manifest", timeout_s)
         found = parts()
         sealed = b"".join(found[str(index)] for index in range(count))
         context = envelope.object_context(self.link.site, entry.object, entry.layer)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from gateway.management.index import arrivals_tables as t
 from gateway.management.index.arrivals_rows import InstanceRow
 from gateway.management.index.engine import metadata
+from gateway.management.index.ordered import is_ordered
 from wire.messages import Layer
 
 layers_over = sa.Table(
@@ -36,7 +37,10 @@ class Need:
     when_settled: bool
 
 
-NEEDS: Final[dict[Layer, Need]] = {"diagnostic": Need(t.instances.c.has_pixels.is_(sa.true()), when_settled=True)}
+NEEDS: Final[dict[Layer, Need]] = {
+    "diagnostic": Need(t.instances.c.has_pixels.is_(sa.true()), when_settled=True),
+    "original": Need(is_ordered("original"), when_settled=True),
+}
 """The layers beside ``display`` and ``thumbnail``."""
 
 lacks_pictures: Final = sa.exists().where(

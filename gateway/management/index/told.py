@@ -135,12 +135,18 @@ def recipients_of_studies(connection: Connection) -> dict[int, set[str]]:
     return found
 
 
-def is_announced(connection: Connection, recipient: str, study_ref: str) -> bool:
-    """Whether the recipient was told of this volume of a study, and may still have it."""
-    query = sa.select(sa.literal(1)).where(
+def study_announced(connection: Connection, recipient: str, study_ref: str) -> int | None:
+    """The study of this volume, if the recipient was told of it and may still have it."""
+    query = sa.select(announcements.c.study_id).where(
         announcements.c.recipient == recipient, announcements.c.study_ref == study_ref
     )
-    return connection.execute(query).first() is not None
+    found = connection.execute(query).scalar()
+    return None if found is None else int(found)
+
+
+def is_announced(connection: Connection, recipient: str, study_ref: str) -> bool:
+    """Whether the recipient was told of this volume of a study, and may still have it."""
+    return study_announced(connection, recipient, study_ref) is not None
 
 
 def put_announcement(connection: Connection, announced: Announced) -> None:

@@ -11,6 +11,7 @@ from gateway.management.index import deliveries
 from gateway.management.index.deliveries import Work
 from gateway.management.studio.bench import Bench
 from gateway.management.studio.display import Display
+from gateway.management.studio.originals import Originals
 from gateway.management.studio.thumbnails import Thumbnails
 from wire.messages import Layer
 
@@ -55,4 +56,4 @@ def layers_made(settings: Rendering) -> list[Layer]:
 
 def studios(bench: Bench) -> list[Studio]:
     """One for each lane: a lane waits for no other, but for its turn with the workers."""
-    return [Studio("a study", [Display(bench), Thumbnails(bench)])]
+    return [Studio("a study", [Display(bench), Thumbnails(bench)]), Studio("an order", [Originals(bench)])]
