@@ -88,8 +88,7 @@ def init(state: State, config: Config) -> None:
     state.root.chmod(0o700)
     if not state.keys.exists():
         Vault.create(state.keys)
-    if config.tls:
-        authority.ensure(state.tls, config.host)
+    authority.ensure(state.tls, config.host)
     opened = open_index(state, config)
     # The broker knows the gateway before either of them starts.
     broker_files.write_access(state.broker, config.site, opened, Vault.load(state.keys))
@@ -178,7 +177,7 @@ async def run(state: State) -> None:
     if config.tls:
         from gateway.management import authority
 
-        authority.ensure(state.tls, config.host)
+        authority.ensure(state.tls, config.host)  # the broker needs it before the core is there
     broker_config = write_config(state.broker, config, state.tls)
     own = (sys.executable, "-P", "-m", "gateway.app_process")
     arguments = (str(os.getpid()), str(state.root))
@@ -200,7 +199,7 @@ async def run(state: State) -> None:
         dicom = children[2].facts
         print(
             f"ready: site {config.site}, DICOM {config.dicom.aet}@{config.dicom.host}:{dicom['port']},"
-            f" devices {config.broker_url}",
+            f" devices {config.broker_url}, browsers {config.origin}",
             flush=True,
         )
     ready.cancel()
@@ -214,5 +213,5 @@ def set_up_log() -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    for noisy in ("pynetdicom", "pydicom", "PIL", "paho"):
+    for noisy in ("pynetdicom", "pydicom", "PIL", "paho", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -40,7 +40,8 @@ def _say_ready(**facts: Any) -> None:
 
 
 async def core(state: State) -> None:
-    """Delivery, requests, rendering; ends on SIGTERM."""
+    """Delivery, requests, rendering, console; ends on SIGTERM."""
+    from gateway.console.server import Console
     from gateway.delivery.core import Core
     from gateway.management import authority
     from gateway.management.index import deliveries
@@ -54,6 +55,7 @@ async def core(state: State) -> None:
     # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
     held = lock(state, ".core.lock", _LOCK_WAIT_S)
     config, opened, registry = open_registry(state)
+    authority.ensure(state.tls, config.host)
     store = ObjectStore(state.objects, config.site)
     with opened.begin() as connection:
         sizes = deliveries.all_object_sizes(connection)
@@ -64,19 +66,24 @@ async def core(state: State) -> None:
     store.sweep(sizes.keys() - set(lacking))
 
     def chores() -> None:
-        if config.tls and authority.ensure(state.tls, config.host):
+        if authority.ensure(state.tls, config.host):
             _log.info("the server certificate was renewed")
 
+    def status() -> dict[str, Any]:
+        return {**running.status(), "console": console.status()}
+
+    console = Console(config, state.tls, status)
     async with RenderPool(config.rendering.workers) as pool:
         lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
-        running = Core(config, opened, Vault.load(state.keys), registry, store, lanes, state.broker, chores)
-        server = await serve(state.socket, running.wake, running.status)
+        vault = Vault.load(state.keys)
+        running = Core(config, opened, vault, registry, store, lanes, state.broker, chores, console.step)
+        server = await serve(state.socket, running.wake, status)
         task = asyncio.create_task(running.run())
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         # Ready is what serves devices; a broker that is away is waited for, but not for ever.
-        connected = asyncio.create_task(running.connected.wait())
-        await asyncio.wait({task, connected}, timeout=_BROKER_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
-        connected.cancel()
+        serving = asyncio.create_task(_all_set(running.connected, console.tried))
+        await asyncio.wait({task, serving}, timeout=_BROKER_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+        serving.cancel()
         if not task.done():
             _say_ready()
         try:
@@ -85,8 +92,14 @@ async def core(state: State) -> None:
             _log.info("asked to end")
         finally:
             server.close()
+            await console.stop()
     opened.dispose()
     os.close(held)
+
+
+async def _all_set(*events: asyncio.Event) -> None:
+    for event in events:
+        await event.wait()
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,11 +18,12 @@ from gateway.management.registry import Registry
 from gateway.management.routing import Rules
 
 _MOST = 100_000
+_FEW_DAYS = 7
 _CONNECT_S = 2.0
 
 
 def probe(state: State) -> list[dict[str, Any]]:
-    """``{"part", "healthy", "detail"}`` for core, broker, intake and index."""
+    """``{"part", "healthy", "detail"}`` for core, broker, console, intake and index."""
     config = configuration.load(state.root)
     client = Client(state.socket)
     core = client.status()
@@ -30,6 +32,7 @@ def probe(state: State) -> list[dict[str, Any]]:
     return [
         _core_part(core),
         _part("broker", connected, config.broker_url if connected else "the core is not connected to it"),
+        _console_part(core, config),
         _probe_intake(config.dicom, is_running=core is not None),
         _probe_index(state, config),
     ]
@@ -42,6 +45,17 @@ def _core_part(core: dict[str, Any] | None) -> dict[str, Any]:
     if troubles:
         return _part("core", False, "; ".join(f"{part}: {text}" for part, text in sorted(troubles.items())))
     return _part("core", True, f"{core.get('devices_online', 0)} devices online")
+
+
+def _console_part(core: dict[str, Any] | None, config: configuration.Config) -> dict[str, Any]:
+    console = (core or {}).get("console") or {}
+    if not console.get("listening"):
+        return _part("console", False, f"does not listen on port {config.https.port}")
+    days = int((console["certificate_ends"] - time.time()) / 86400)
+    if days < _FEW_DAYS:
+        return _part("console", False, f"its certificate ends in {days} days: renew https.certificate")
+    web = "" if console["web"] else "; the web application is not installed"
+    return _part("console", True, f"{config.origin}, certificate for {days} days{web}")
 
 
 def _part(name: str, healthy: bool, detail: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from gateway.cli_authority import authority
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
@@ -238,6 +239,7 @@ def studies(state: Any, as_json: bool) -> None:
     table(["PatientID", "PatientName", "study", "instances", "settled", "layers", "recipients"], rows)
 
 
+main.add_command(authority)
 main.add_command(profile)
 main.add_command(quarantine)
 

@@ -19,6 +19,9 @@ Seconds = Annotated[float, Meta(gt=0, le=31 * 86400)]
 FILE_NAME = "gateway.yaml"
 _HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MOST_HOST_CHARACTERS = 253
+_HTTPS_PORT = 443
+_MOST_PORT = 65535
+_ORIGIN = re.compile(r"https://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(:(?P<port>[1-9][0-9]{0,4}))?")
 
 
 class ConfigError(Exception):
@@ -50,9 +53,21 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Https(Struct, frozen=True, forbid_unknown_fields=True):
-    """The port of the console, which enrolment links name."""
+    """The console: where browsers load the web application and reach the broker.
+
+    ``origin`` is what stands in enrolment links where a reverse proxy serves the console under another address;
+    ``certificate`` and ``key`` are the hospital's own (PEM files), in place of one by the gateway's authority.
+    """
 
     port: Port = 8443
+    listen: str = ""
+    origin: str = ""
+    certificate: str = ""
+    key: str = ""
+    web: str = ""
+    connections: Annotated[int, Meta(ge=8, le=400)] = 400
+    """Each may take two descriptors, and paho's ``select()`` in the same process ends at descriptor 1,023."""
+    metrics_token: Annotated[str, Meta(max_length=256, pattern=r"^[!-~]*$")] = ""
 
 
 class Rendering(Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,8 +122,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def listen_host(self) -> str:
         """Where the broker listens for devices on the network."""
-        if self.mqtt.listen:
-            return self.mqtt.listen
+        return self.mqtt.listen or self._any_host
+
+    @property
+    def console_host(self) -> str:
+        """Where the console listens for browsers."""
+        return self.https.listen or ("127.0.0.1" if self.host == "localhost" else self._any_host)
+
+    @property
+    def _any_host(self) -> str:
         return self.host if is_address(self.host) else "0.0.0.0"  # noqa: S104  # a name may stand for any interface
 
     @property
@@ -118,10 +140,15 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.mqtt.port}"
 
     @property
+    def own_origin(self) -> str:
+        """The console's origin on this machine, as a browser writes it."""
+        host = f"[{ipaddress.ip_address(self.host)}]" if ":" in self.host else self.host.lower()
+        return f"https://{host}" + ("" if self.https.port == _HTTPS_PORT else f":{self.https.port}")
+
+    @property
     def origin(self) -> str:
-        """The console's origin, which enrolment links start with."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.https.port}"
+        """The console's origin as users see it, which enrolment links start with."""
+        return self.https.origin or self.own_origin
 
 
 def is_address(host: str) -> bool:
@@ -171,6 +198,7 @@ def check(config: Config) -> None:
     _check_host("host", config.host)
     if config.mqtt.listen and not is_address(config.mqtt.listen):
         raise ValueError("mqtt.listen: an IP address, or empty")
+    _check_https(config.https)
     if not is_address(config.dicom.host) and config.dicom.host != "localhost":
         raise ValueError("dicom.host: an IP address to listen on, such as 0.0.0.0 for all")
     for network in config.dicom.allow_addresses:
@@ -184,6 +212,18 @@ def check(config: Config) -> None:
     for (one, port), (other, same) in itertools.combinations(ports.items(), 2):
         if port == same and port:
             raise ValueError(f"{one} and {other} are both {port}: each needs a port of its own")
+
+
+def _check_https(https: Https) -> None:
+    if https.listen and not is_address(https.listen):
+        raise ValueError("https.listen: an IP address, or empty")
+    if bool(https.certificate) != bool(https.key):
+        raise ValueError("https.certificate and https.key: both are needed, or neither")
+    if https.origin:
+        match = _ORIGIN.fullmatch(https.origin)
+        if match is None or int(match["port"] or _HTTPS_PORT) > _MOST_PORT or match["port"] == str(_HTTPS_PORT):
+            raise ValueError("https.origin: https://name or https://name:port in lower case, without a path")
+        _check_host("https.origin", match["host"].strip("[]"))
 
 
 def _check_host(key: str, host: str) -> None:

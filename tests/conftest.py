@@ -26,6 +26,7 @@ _FIXTURES = {
     "ours": "embedded broker",
     "embedded_broker": "embedded broker",
     "gateway": "whole gateway",
+    "console": "whole gateway",
 }
 """Fixtures that start a real peer, whatever the test's markers say."""
 

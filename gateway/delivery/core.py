@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +54,19 @@ class Core:
         studios: Sequence[Studio],
         broker_folder: Path,
         chores: Callable[[], None] = lambda: None,
+        console: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """All parts are given; nothing runs before ``run``. ``chores`` is called in a thread about once a minute."""
+        """All parts are given; nothing runs before ``run``.
+
+        ``chores`` is called in a thread about once a minute; ``console`` is kept going beside the core's own parts.
+        """
         self._config = config
         self._engine = engine
         self._vault = vault
         self._registry = registry
         self._store = store
         self._chores = chores
+        self._console = console
         self._access = AccessFile(broker_folder, config.site, engine, vault)
         self._status_topic = topics.gateway_status(config.site, vault.gateway)
         self._health = Health()
@@ -113,6 +118,8 @@ class Core:
                 group.create_task(self._health.keep_going("serving", self._pump.step))
                 group.create_task(self._health.keep_going("heads", self._heads))
                 group.create_task(self._health.keep_going("tidying", self._tidy))
+                if self._console is not None:
+                    group.create_task(self._health.keep_going("the console", self._console))
         finally:
             await self._lanes.stop()
             if self._link.connected.is_set():

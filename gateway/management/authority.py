@@ -88,6 +88,17 @@ def server_digest(folder: Path) -> bytes:
     return hashlib.sha256(certificate.public_bytes(serialization.Encoding.DER)).digest()
 
 
+def authority_der(folder: Path) -> bytes:
+    """The authority's certificate as devices install it."""
+    certificate = x509.load_pem_x509_certificate((folder / "authority.pem").read_bytes())
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of the authority's certificate as systems show it: pairs of hexadecimal digits in upper case."""
+    return hashlib.sha256(authority_der(folder)).digest().hex(":").upper()
+
+
 def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))

@@ -36,6 +36,7 @@ APPLICATION = ("gateway/app.py", "gateway/app_process.py", "gateway/app_status.p
 
 CORE = """
 from gateway import app_process
+from gateway.console import server
 from gateway.delivery import core
 from gateway.management import announcer, authority, broker_files, object_store, registry, vault, workers
 from gateway.management.studio import studio
@@ -60,7 +61,19 @@ import gateway.cli, gateway.supervisor, gateway.app, gateway.management.broker_c
     ("script", "forbidden"),
     [
         (CORE, {"pynetdicom", "pydicom", "numpy", "PIL", "imagecodecs", "amqtt", "broker", "device_client", "rich"}),
-        (INTAKE, {"numpy", "PIL", "imagecodecs", "paho", "amqtt", "gateway.delivery.core", "gateway.management.vault"}),
+        (
+            INTAKE,
+            {
+                "numpy",
+                "aiohttp",
+                "PIL",
+                "imagecodecs",
+                "paho",
+                "amqtt",
+                "gateway.delivery.core",
+                "gateway.management.vault",
+            },
+        ),
         (BROKER, {"wire.seal", "wire.sign", "wire.hpke", "wire.messages", "cbor2", "gateway", "sqlalchemy", "pydicom"}),
         (SUPERVISOR, {"sqlalchemy", "pydicom", "pynetdicom", "numpy", "PIL", "paho", "cbor2", "wire.seal"}),
     ],
@@ -99,6 +112,7 @@ def test_the_supervisor_as_it_really_starts_is_small(tmp_path: Path) -> None:
             "sqlalchemy",
             {"gateway/management", "gateway/app.py", "gateway/app_status.py", "gateway/delivery"},
         ),
+        ("gateway", "aiohttp", {"gateway/console"}),
         ("gateway", "segno", {"gateway/cli.py"}),
         ("gateway", "rich", {"gateway/cli_support.py"}),
     ],

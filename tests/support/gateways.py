@@ -148,6 +148,16 @@ class RunningGateway:
         self.stop()
         return self.start()
 
+    @property
+    def origin(self) -> str:
+        """The console's origin."""
+        return f"https://{self.host}:{self.https_port}"
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that vouches for the console (PEM)."""
+        return self.folder / "tls" / "authority.pem"
+
     def is_running(self) -> bool:
         """Whether the supervisor runs."""
         return self.process is not None and self.process.poll() is None
