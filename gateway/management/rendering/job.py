@@ -24,4 +24,8 @@ def parts(
         from gateway.management.rendering import display
 
         return display.parts(job, limits, allow_frame)
+    if job.layer == "report":
+        from gateway.management.rendering import report
+
+        return report.parts(job, limits, allow_frame)
     raise Refusal("unsupported", "layer")
