@@ -71,12 +71,16 @@ class Https(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rendering(Struct, frozen=True, forbid_unknown_fields=True):
-    """Pictures of the layer ``display``: longest side in pixels, JPEG quality; and how many workers make them."""
+    """Pictures of the layer ``display``: longest side in pixels, JPEG quality; and how many workers make them.
+
+    ``report``: whether the layer ``report`` is made.
+    """
 
     workers: Annotated[int, Meta(ge=1, le=16)] = 2
     max_side: Annotated[int, Meta(ge=64, le=8192)] = 1600
     quality: Annotated[int, Meta(ge=50, le=100)] = 90
     thumbnail_side: Annotated[int, Meta(ge=32, le=512)] = 256
+    report: bool = True
 
 
 class Delivery(Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ from gateway.management.census import Census
 from gateway.management.index import arrivals_read, deliveries, people, told
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.epochs import current_or_first
+from gateway.management.index.layers import series_of_reports
 from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
 from gateway.management.rights import layers_for
@@ -117,10 +118,16 @@ class Announcer:
         # A device takes "settled" for "nothing more comes": that is so once all that is made of it is there, too.
         settled = study.settled and not deliveries.work_among(connection, [study.id], self._layers)
         study, sealed = replace(study, settled=settled), deliveries.objects_of(connection, study.id)
+        documents = series_of_reports(connection, study.id)
         made = {
             layers: [
                 (volume, hashlib.sha256(messages.encode(volume)).digest())
-                for volume in volumes(study, series, [one for one in sealed if one.layer in layers])
+                for volume in volumes(
+                    study,
+                    # The name of a series of reports is a part of what a ward may not have.
+                    [one for one in series if "report" in layers or one.id not in documents],
+                    [one for one in sealed if one.layer in layers],
+                )
             ]
             for layers in audiences
         }

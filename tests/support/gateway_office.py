@@ -26,6 +26,7 @@ from wire.messages import Announcement, Head
 from wire.names import encode_reference
 
 _numbers = itertools.count(1)
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 
 class Office:
@@ -82,6 +83,7 @@ class Office:
         series_attributes: dict[str, Any] | None = None,
         frames: int = 1,
         path: Path | None = None,
+        sop_class: str = CT_IMAGE,
     ) -> tuple[int, int]:
         """One more instance; returns the ids of its study and of itself."""
         number = next(_numbers)
@@ -91,7 +93,7 @@ class Office:
             StudyInstanceUID=study,
             SeriesInstanceUID=series,
             SOPInstanceUID=uid,
-            SOPClassUID="1.2.840.10008.5.1.4.1.1.2",
+            SOPClassUID=sop_class,
             TransferSyntaxUID="1.2.840.10008.1.2.1",
             PatientID=patient,
             IssuerOfPatientID="",
@@ -99,7 +101,7 @@ class Office:
             Modality="CT",
             InstanceNumber=number,
             NumberOfFrames=frames,
-            has_pixels=True,
+            has_pixels=sop_class == CT_IMAGE,
             digest=digest,
             data_digest=digest,
             size_bytes=1,

@@ -37,8 +37,21 @@ class Need:
     when_settled: bool
 
 
+_REPORTS: Final = sa.or_(
+    t.instances.c.SOPClassUID.like("1.2.840.10008.5.1.4.1.1.88.%"),
+    t.instances.c.SOPClassUID.in_(
+        (
+            "1.2.840.10008.5.1.4.1.1.79.1",  # Macular Grid Thickness and Volume Report
+            "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF
+            "1.2.840.10008.5.1.4.1.1.104.2",  # Encapsulated CDA: refused, and seen to be
+        )
+    ),
+)
+"""Structured reports, key object selections and documents (PS3.4 annex B.5, PS3.6 annex A)."""
+
 NEEDS: Final[dict[Layer, Need]] = {
     "diagnostic": Need(t.instances.c.has_pixels.is_(sa.true()), when_settled=True),
+    "report": Need(_REPORTS, when_settled=False),
     "original": Need(is_ordered("original"), when_settled=True),
 }
 """The layers beside ``display`` and ``thumbnail``."""
@@ -92,3 +105,12 @@ def reasons(connection: Connection, study_id: int, layer: Layer) -> dict[int, st
     )
     rows = connection.execute(query.where(t.instances.c.study_id == study_id, layers_over.c.layer == layer))
     return {int(row.instance_id): str(row.reason) for row in rows}
+
+
+def series_of_reports(connection: Connection, study_id: int) -> set[int]:
+    """Those of a study's series that hold nothing but reports."""
+    query = sa.select(t.instances.c.series_id, sa.func.min(sa.case((_REPORTS, 1), else_=0))).where(
+        t.instances.c.study_id == study_id
+    )
+    rows = connection.execute(query.group_by(t.instances.c.series_id))
+    return {int(series_id) for series_id, only_reports in rows if only_reports}

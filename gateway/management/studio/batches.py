@@ -47,6 +47,8 @@ class Batch:
         spans: list[FrameSpan] = []
         for at, picture in self.pictures:
             instance_id, last = self.instances[at].id, spans[-1] if spans else None
+            if last and last.instance_id == instance_id and picture.frame == last.first_frame + last.frame_count - 1:
+                continue  # another part of the same frame
             if last and last.instance_id == instance_id and last.first_frame + last.frame_count == picture.frame:
                 spans[-1] = FrameSpan(instance_id, last.first_frame, last.frame_count + 1)
             else:
@@ -67,7 +69,7 @@ def sealed_of(study_id: int, batch: Batch, written: Written, number: int) -> Sea
         layer=batch.layer,
         series_ids=tuple(dict.fromkeys(row.series_id for row in batch.instances)),
         batch=number,
-        frames=len(batch.pictures),
+        frames=sum(span.frame_count for span in batch.spans()),
         key=written.key,
         size=written.size,
         manifest=written.manifest,

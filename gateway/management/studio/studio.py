@@ -12,6 +12,7 @@ from gateway.management.index.deliveries import Work
 from gateway.management.studio.bench import Bench
 from gateway.management.studio.display import Display
 from gateway.management.studio.originals import Originals
+from gateway.management.studio.reports import Reports
 from gateway.management.studio.thumbnails import Thumbnails
 from wire.messages import Layer
 
@@ -51,9 +52,10 @@ class Studio:
 
 def layers_made(settings: Rendering) -> list[Layer]:
     """Every layer that must be over before a study counts as settled."""
-    return ["display"]
+    return ["display", "report"] if settings.report else ["display"]
 
 
 def studios(bench: Bench) -> list[Studio]:
     """One for each lane: a lane waits for no other, but for its turn with the workers."""
-    return [Studio("a study", [Display(bench), Thumbnails(bench)]), Studio("an order", [Originals(bench)])]
+    lanes = [Studio("a study", [Display(bench), Thumbnails(bench)]), Studio("an order", [Originals(bench)])]
+    return [*lanes, Studio("a report", [Reports(bench)])] if bench.settings.report else lanes
