@@ -12,6 +12,7 @@ from gateway.cli_authority import authority
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
+from gateway.cli_survey import survey
 from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
 from wire.errors import NameInvalid
 from wire.names import Kind, check_kind, check_site
@@ -242,6 +243,7 @@ def studies(state: Any, as_json: bool) -> None:
 main.add_command(authority)
 main.add_command(profile)
 main.add_command(quarantine)
+main.add_command(survey)
 
 if __name__ == "__main__":
     main()

@@ -91,6 +91,17 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
     console.print(made)
 
 
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar on standard error where that is a terminal; call what it gives for each that is done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
 def print_json(value: Any) -> None:
     """As UTF-8 whatever the locale says, so that Hangul comes out of a service's shell too."""
     click.echo(json.dumps(value, ensure_ascii=False, indent=1).encode("utf-8", "replace"))

@@ -20,11 +20,12 @@ UNCOMPRESSED_SYNTAXES = (
 
 # Not among them: the JPIP referenced ones (...4.94, 4.95, 4.204, 4.205), whose pixel data are a URL.
 COMPRESSED_SYNTAXES = (
-    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70, 80, 81, 90, 91, 92, 93)),  # JPEG, JPEG-LS, JPEG 2000
+    *(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91, 92, 93)),  # JPEG, JPEG-LS, JPEG 2000
     *(f"1.2.840.10008.1.2.4.{n}" for n in (100, 101, 102, 103, 104, 105, 106, 107, 108)),  # MPEG-2, H.264, HEVC
     *(f"1.2.840.10008.1.2.4.{n}.1" for n in (100, 101, 102, 103, 104, 105, 106)),  # the same, fragmentable
     *(f"1.2.840.10008.1.2.4.{n}" for n in (110, 111, 112, 201, 202, 203)),  # JPEG XL, HTJ2K
     "1.2.840.10008.1.2.5",  # RLE Lossless
+    "1.2.840.10008.1.2.1.98",  # Encapsulated Uncompressed
     "1.2.840.10008.1.2.8.1",  # Deflated Image Frame Compression
 )
 

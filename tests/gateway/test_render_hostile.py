@@ -136,8 +136,12 @@ BOMBS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     ),
     "zero rows": (lambda: part10(image(0, 16, PixelData=bytes(256)), ExplicitVRLittleEndian), {"malformed"}),
     "unknown transfer syntax": (
-        lambda: part10(image(16, 16, PixelData=encapsulate([bytes(256)])), "1.2.840.10008.1.2.4.100"),
+        lambda: part10(image(16, 16, PixelData=encapsulate([bytes(256)])), "1.2.840.10008.1.2.4.94"),
         {"unsupported"},
+    ),
+    "video": (
+        lambda: part10(image(16, 16, PixelData=encapsulate([bytes(256)])), "1.2.840.10008.1.2.4.100"),
+        {"video"},
     ),
     "no DICOM": (lambda: random.Random(1).randbytes(5000), {"malformed", "no-pixels"}),
     "empty": (lambda: b"", {"malformed", "no-pixels"}),

@@ -47,6 +47,8 @@ def decode_frame(frame: bytes, transfer_syntax: str, options: dict[str, Any]) ->
     corrected) and the photometric interpretation that they now have.
     Raises whatever the codec raises: the caller turns it into a refusal.
     """
+    if options["samples_per_pixel"] == 4:
+        raise NotImplementedError
     if transfer_syntax in _JPEG_XL:
         return _decode_jpeg_xl(frame, options)
     if transfer_syntax == ts.DEFLATED_IMAGE_FRAME:
@@ -203,7 +205,7 @@ def _inflate_frame(frame: bytes, options: dict[str, Any]) -> tuple[NDArray[Any],
     """Deflated Image Frame Compression (PS3.5 A.4.13): a native frame, deflated by itself."""
     pixels = options["rows"] * options["columns"] * options["samples_per_pixel"]
     length = (pixels * options["bits_allocated"] + 7) // 8
-    return _native_frame(zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length), options)
+    return native_frame(zlib.decompressobj(-zlib.MAX_WBITS).decompress(frame, length), options)
 
 
 def _unpack_rle_bits(frame: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
@@ -215,10 +217,31 @@ def _unpack_rle_bits(frame: bytes, options: dict[str, Any]) -> tuple[NDArray[Any
         msg = "bits are packed into one RLE segment"
         raise ValueError(msg)
     length = (options["rows"] * options["columns"] + 7) // 8
-    return _native_frame(bytes(imagecodecs.packbits_decode(frame[start:])[:length]), options)
+    return native_frame(bytes(imagecodecs.packbits_decode(frame[start:])[:length]), options)
 
 
-def _native_frame(native: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
+def without_fourth_sample(
+    options: dict[str, Any],
+) -> tuple[dict[str, Any], Callable[[NDArray[Any]], NDArray[Any]] | None]:
+    """pydicom reads one or three samples: four are told to it as a wider or a higher picture of one.
+
+    Returns the options, and what gives such a picture its shape (rows, columns, 4) back; None for other pictures.
+    """
+    if options["samples_per_pixel"] != 4:
+        return options, None
+    rows, columns, planar = options["rows"], options["columns"], options.get("planar_configuration") == 1
+    told = {**options, "samples_per_pixel": 1, "photometric_interpretation": "MONOCHROME2"}
+    told["rows" if planar else "columns"] *= 4
+    told.pop("planar_configuration", None)
+
+    def shape(samples: NDArray[Any]) -> NDArray[Any]:
+        return np.moveaxis(samples.reshape(4, rows, columns), 0, -1) if planar else samples.reshape(rows, columns, 4)
+
+    return told, shape
+
+
+def native_frame(native: bytes, options: dict[str, Any]) -> tuple[NDArray[Any], str]:
+    """One frame of native pixel data, in little endian."""
     uid = UID(ts.EXPLICIT_VR_LITTLE_ENDIAN)
     samples, properties = get_decoder(uid).as_array(
         native + bytes(len(native) % 2), index=0, raw=True, **{**options, "transfer_syntax_uid": uid}

@@ -5,18 +5,35 @@ from __future__ import annotations
 from typing import Final, Literal, get_args
 
 Reason = Literal[
-    "unreadable",  # the file is not there or cannot be read
-    "malformed",  # no DICOM, or a header that contradicts itself
-    "no-pixels",  # a DICOM file without a picture (report, waveform, plan)
-    "no-frame",  # the frame asked for does not exist
-    "unsupported",  # a transfer syntax, photometric interpretation or depth that is not rendered here
-    "too-large",  # the header, or what it promises, is beyond RenderLimits
-    "decode",  # the pixel data is damaged
-    "memory",  # the worker reached its address space
-    "timeout",  # the worker reached its CPU or wall time
-    "crashed",  # the worker ended by itself or was killed
-    "closed",  # the pool was closed
+    "unreadable",
+    "malformed",
+    "no-pixels",
+    "no-frame",
+    "unsupported",
+    "video",
+    "too-large",
+    "decode",
+    "memory",
+    "timeout",
+    "crashed",
+    "closed",
 ]
+
+EXPLAINED: Final[dict[Reason, str]] = {
+    "unreadable": "the file is not there or cannot be read",
+    "malformed": "no DICOM, or a header that contradicts itself",
+    "no-pixels": "a DICOM file without a picture (report, waveform, plan)",
+    "no-frame": "the frame asked for does not exist",
+    "unsupported": "a transfer syntax, photometric interpretation or depth that is not rendered here",
+    "video": "a stream of moving pictures, which goes as the layer of that name",
+    "too-large": "the header, or what it promises, is beyond RenderLimits",
+    "decode": "the pixel data is damaged",
+    "memory": "the worker reached its address space",
+    "timeout": "the worker reached its CPU or wall time",
+    "crashed": "the worker ended by itself or was killed",
+    "closed": "the pool was closed",
+}
+"""What each reason says to whoever reads a table."""
 
 REASONS: Final[frozenset[str]] = frozenset(get_args(Reason))
 

@@ -42,9 +42,18 @@ class Renderer:
     """An opened file whose frames are rendered in order; its header is read once."""
 
     def __init__(
-        self, path: Path, limits: RenderLimits, *, presentation: Presentation | None = None, hot_iron: bool = False
+        self,
+        path: Path,
+        limits: RenderLimits,
+        *,
+        presentation: Presentation | None = None,
+        hot_iron: bool = False,
+        finish: bool = True,
     ) -> None:
-        """``presentation`` is applied where it names this instance, ``hot_iron`` to PET alone."""
+        """``presentation`` is applied where it names this instance, ``hot_iron`` to PET alone.
+
+        Without ``finish`` supplemental palettes and ICC profiles are left out, for a comparison with what knows none.
+        """
         self.source = FrameSource(path, limits)
         self.header = self.source.header
         options = self.source.options
@@ -57,6 +66,8 @@ class Renderer:
         )
         self._palette: tuple[int, NDArray[np.uint8]] | None = None
         self.presentation = presentation if presentation and presentation.refers_to(self.header) else None
+        self._finish = finish
+        self._to_srgb = self._profile() if finish else None
         self._hot_iron = pet.hot_iron() if hot_iron and self.view(0).text("Modality") in pet.MODALITIES else None
         self._fallback: dict[object, grey.Window] = {}
         self._transfer: tuple[object, Callable[[NDArray[Any]], Picture]] | None = None
@@ -81,12 +92,16 @@ class Renderer:
             if samples.shape[:2] != (self.source.options["rows"], self.source.options["columns"]):
                 raise Refusal("decode", "the frame's shape contradicts the header")
             picture = self._picture(samples, photometric, frame)
+            if self._to_srgb is not None and picture.ndim == 3:
+                picture = self._to_srgb(picture)
             overlays.burn(picture, self.header, frame)
             yield self.presentation.turn(picture) if self.presentation else picture
 
     def _picture(self, samples: NDArray[Any], photometric: str, frame: int) -> Picture:
         if samples.ndim == 3:
             self.shown = None
+            if photometric == "ARGB":
+                return self._argb(samples)
             rgb = colour.to_rgb8(samples, photometric, self._stored.bits)
             return rgb if rgb.flags.writeable else rgb.copy()
         values = self._values(samples)
@@ -99,9 +114,29 @@ class Renderer:
         picture = self._grey(values, frame)
         if self._embedded:
             overlays.burn_bits(picture, samples, self._embedded)
-        if self.view(frame).text("PixelPresentation") in ("COLOR", "MIXED"):
+        if self._finish and self.view(frame).text("PixelPresentation") in ("COLOR", "MIXED"):
             picture = self._supplement(picture, values)
         return picture if self._hot_iron is None or picture.ndim == 3 else self._hot_iron[picture]
+
+    def _argb(self, samples: NDArray[Any]) -> Picture:
+        """Retired in 2001: where the first sample is not 0 it is looked up in the palette, else it is RGB."""
+        rgb = colour.to_rgb8(samples[:, :, 1:], "RGB", self._stored.bits).copy()
+        mapped = samples[:, :, 0] > 0
+        if mapped.any():
+            self._palette = self._palette or palette(self.header, little_endian=self._little_endian)
+            rgb[mapped] = apply_palette(samples[:, :, 0][mapped][np.newaxis], *self._palette)[0]
+        return rgb
+
+    def _profile(self) -> colour.ToSrgb | None:
+        """The instance's own profile, or that of its first optical path; None where there is none to be used."""
+        path = self.view(0).item("OpticalPathSequence")
+        for level in (self.header, path):
+            if level is not None and "ICCProfile" in level and self.photometric not in _MONOCHROME:
+                try:
+                    return colour.ToSrgb(level.ICCProfile)
+                except (TypeError, ValueError):
+                    return None
+        return None
 
     def _supplement(self, picture: Picture, values: NDArray[Any]) -> Picture:
         """Colour for the stored values that a supplemental palette maps, grey for the others (C.8.16.2.1.1.1)."""

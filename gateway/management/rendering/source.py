@@ -6,11 +6,13 @@ Never a data set's whole array: frames are read from the file by index (PS3.5 an
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
+import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import generate_frames, get_frame
@@ -46,6 +48,7 @@ class FrameSource:
 
     def __init__(self, path: Path, limits: RenderLimits) -> None:
         self._limits = limits
+        self._low_word_first: bool | None = None
         try:
             self._file: BinaryIO = path.open("rb")
         except OSError as error:
@@ -89,6 +92,9 @@ class FrameSource:
         try:
             if self.transfer_syntax in ts.NATIVE:
                 yield from self._native(first, count, options)
+            elif self.transfer_syntax == ts.ENCAPSULATED_UNCOMPRESSED:
+                for frame in self._encapsulated(first, count):
+                    yield codecs.native_frame(frame, {**options, "number_of_frames": 1})
             else:
                 options["number_of_frames"] = 1
                 for frame in self._encapsulated(first, count):
@@ -100,6 +106,16 @@ class FrameSource:
         except Exception as error:  # codecs raise what they like; their texts may quote the data
             raise Refusal("decode") from error
 
+    def head(self) -> bytes:
+        """How the first frame's codestream begins; empty for native pixel data."""
+        if self.transfer_syntax in ts.NATIVE:
+            return b""
+        position = self._file.tell()
+        try:
+            return next(self._encapsulated(0, 1))[:64]
+        finally:
+            self._file.seek(position)
+
     def probe(self, index: int, *, keep_unused_bits: bool) -> NDArray[Any]:
         """One frame's samples, without disturbing a walk through the frames that is under way."""
         position = self._file.tell()
@@ -109,8 +125,11 @@ class FrameSource:
             self._file.seek(position)
 
     def _native(self, first: int, count: int, options: dict[str, Any]) -> Iterator[tuple[NDArray[Any], str]]:
-        decoder = get_decoder(self.transfer_syntax)
+        if self.transfer_syntax == ts.GE_PRIVATE_IMPLICIT:
+            options["transfer_syntax_uid"] = UID(ts.EXPLICIT_VR_BIG_ENDIAN)
+        decoder = get_decoder(options["transfer_syntax_uid"])
         photometric = str(options["photometric_interpretation"])
+        options, shape = codecs.without_fourth_sample(options)
         if photometric == "YBR_PARTIAL_420":
             raise Refusal("unsupported", "uncompressed YBR_PARTIAL_420")
         partial = photometric == "YBR_PARTIAL_422"
@@ -119,7 +138,26 @@ class FrameSource:
         for index in range(first, first + count):
             self._file.seek(self._value_at)
             samples, properties = decoder.as_array(self._file, index=index, raw=True, **options)
+            if shape:
+                yield shape(samples), photometric
+                continue
+            samples = self._in_word_order(samples)
             yield samples, photometric if partial else str(properties["photometric_interpretation"])
+
+    def _in_word_order(self, samples: NDArray[Any]) -> NDArray[Any]:
+        """Samples of 32 bits in big endian: OW is words of 16 bits, the lower word first (PS3.5 8.1.1, A.3), and
+        DCMTK writes that; pydicom and others write the higher first. The smoother picture tells them apart.
+        """
+        if (
+            self.transfer_syntax != ts.EXPLICIT_VR_BIG_ENDIAN
+            or samples.dtype.itemsize != 4
+            or samples.dtype.kind == "f"
+        ):
+            return samples
+        swapped = samples.byteswap().view(f"{samples.dtype.kind}2").byteswap().view(samples.dtype)
+        if self._low_word_first is None:
+            self._low_word_first = _roughness(swapped) <= _roughness(samples)
+        return swapped if self._low_word_first else samples
 
     def _encapsulated(self, first: int, count: int) -> Iterator[bytes]:
         offsets = self.header.get("ExtendedOffsetTable"), self.header.get("ExtendedOffsetTableLengths")
@@ -182,15 +220,17 @@ class FrameSource:
         """pydicom's decoding options; leaves the file at the pixel data's value."""
         little = bool(self.header.original_encoding[1])
         head = self._file.read(8)
-        if len(head) < 8:
-            raise Refusal("no-pixels")
-        group, element = struct.unpack("<HH" if little else ">HH", head[:4])
+        group, element = struct.unpack("<HH" if little else ">HH", head[:4]) if len(head) == 8 else (0, 0)
         keyword = _PIXEL_KEYWORDS.get(group << 16 | element)
         if keyword is None:
-            raise Refusal("no-pixels")
+            is_dicom = self.header.preamble is not None or "SOPClassUID" in self.header
+            raise Refusal("no-pixels") if is_dicom else Refusal("malformed", "no DICOM")
+        if self.transfer_syntax in ts.VIDEO:
+            raise Refusal("video")
         if self.transfer_syntax not in ts.SUPPORTED_TRANSFER_SYNTAXES:
             raise Refusal("unsupported", "TransferSyntaxUID")
         try:
+            _settle_number_of_frames(self.header)
             options = as_pixel_options(self.header)
             options["number_of_frames"] = int(options["number_of_frames"])
         except Exception as error:
@@ -233,9 +273,28 @@ def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     for name in ("rows", "columns", "samples_per_pixel", "bits_allocated", "bits_stored"):
         if not isinstance(options.get(name), int) or options[name] <= 0:
             raise Refusal("malformed", name)
-    if options["samples_per_pixel"] not in (1, 3):
+    four = options["samples_per_pixel"] == 4 and options["photometric_interpretation"] in ("ARGB", "CMYK")
+    if not four and options["samples_per_pixel"] not in (1, 3):
         raise Refusal("unsupported", "SamplesPerPixel")
     return options
+
+
+def _settle_number_of_frames(header: Dataset) -> None:
+    """A number that is none counts as far as it is one, as other readers take it; without any digit, as one frame."""
+    if "NumberOfFrames" not in header:
+        return
+    try:
+        int(header.NumberOfFrames)
+    except (TypeError, ValueError):
+        raw = header.get_item("NumberOfFrames")
+        text = raw.value if raw is not None else b""
+        digits = re.match(r"\s*(\d{0,9})", text.decode("ascii", "replace") if isinstance(text, bytes) else str(text))
+        header.NumberOfFrames = int(digits[1]) if digits and digits[1] else 1
+
+
+def _roughness(samples: NDArray[Any]) -> float:
+    """Mean step between neighbours."""
+    return float(np.abs(np.diff(samples.astype(np.float64), axis=0)).mean()) if len(samples) > 1 else 0.0
 
 
 def _guess_transfer_syntax(header: Dataset) -> str:

@@ -1,27 +1,36 @@
-"""What a set of files comes to: ``python -m gateway.management.rendering.survey PATH...``.
+"""What a set of files comes to: renders through the same pool and limits as the gateway does, and says for each file
+what was made of it, or why nothing was; against DCMTK, if asked, and with the peak memory of the worker.
 
-Renders through the same pool and limits as the gateway does, and says for each file what was made of it, or why
-nothing was. For whoever brings a new modality, and for comparing two versions of this package.
+For whoever brings a new modality, and for comparing two versions of this package.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
+import hashlib
+import sys
+import tempfile
 import time
-from collections import Counter
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
-import click
+import msgspec
 
 from gateway.management.rendering.limits import RenderLimits
 from gateway.management.workers import RenderJob, RenderPool, RenderRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+DIFFERS_FILE: Final = Path(__file__).with_name("dcmtk_differs.tsv")
+"""Files whose pictures DCMTK makes otherwise, each with the clause of the standard that decides."""
+WITHIN: Final = 1
+"""Grey levels that two right pipelines may be apart: they round at different places."""
+_SAMPLE_S: Final = 0.01
+_COMPARE_S: Final = 600.0
 
 
 @dataclass(slots=True)
@@ -38,7 +47,46 @@ class Outcome:
     photometric: str = ""
     lossy: bool = False
     seconds: float = 0.0
-    """With the time that it waited for a worker."""
+    peak_mb: float = 0.0
+    """Largest resident memory of the worker while it had this file, in 10^6 bytes."""
+    against: dict[str, Any] | None = None
+    """What the comparison came to, if one was asked for: ``frames``, ``worst``, ``frame``, ``options``, and
+    ``clause`` where the difference is known; or ``failed``: whose picture is lacking."""
+
+    @property
+    def differs(self) -> bool:
+        """Beyond ``WITHIN``, and no clause says why."""
+        return bool(self.against and self.against.get("worst", 0) > WITHIN and "clause" not in self.against)
+
+
+@dataclass(slots=True)
+class Survey:
+    """How to go about it. ``frames`` None: all of each file."""
+
+    workers: int = 2
+    frames: int | None = 1
+    against: bool = False
+    limits: RenderLimits = field(default_factory=RenderLimits)
+
+    async def run(self, paths: Iterable[Path], told: Callable[[Outcome], None] = lambda _: None) -> list[Outcome]:
+        """Outcomes in the order of paths; ``told`` hears of each as it comes."""
+        queue, outcomes = [path.absolute() for path in reversed(list(paths))], list[Outcome]()
+
+        async def lane() -> None:
+            async with contextlib.AsyncExitStack() as stack:
+                # a pool for each lane: which worker has which file is known then
+                pool = await stack.enter_async_context(RenderPool(1, self.limits))
+                peer = await stack.enter_async_context(_Comparer(self.limits)) if self.against else None
+                while queue:
+                    path = queue.pop()
+                    outcome = await _render(pool, path, self.frames)
+                    if peer is not None and outcome.result == "rendered":
+                        outcome.against = await peer.compare(path)
+                    outcomes.append(outcome)
+                    told(outcome)
+
+        await asyncio.gather(*(lane() for _ in range(min(self.workers, max(1, len(queue))))))
+        return sorted(outcomes, key=lambda outcome: outcome.path)
 
 
 def files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -52,17 +100,17 @@ def files(paths: Iterable[Path]) -> Iterator[Path]:
                 yield each
 
 
-async def survey(paths: Iterable[Path], *, workers: int, frames: int | None, limits: RenderLimits) -> list[Outcome]:
-    """Render ``frames`` frames (None: all) of every file."""
-    async with RenderPool(workers, limits) as pool:
-        # jobs wait for a worker inside the pool: all may be under way at once
-        outcomes = await asyncio.gather(*(_render(pool, path, frames) for path in paths))
-    return sorted(outcomes, key=lambda outcome: outcome.path)
+def known_differences() -> Mapping[str, str]:
+    """Clauses by the SHA-256 of the file."""
+    lines = DIFFERS_FILE.read_text(encoding="utf-8").splitlines()
+    rows = (line.split("\t") for line in lines if line and not line.startswith("#"))
+    return {row[0]: row[2] for row in rows}
 
 
 async def _render(pool: RenderPool, path: Path, frames: int | None) -> Outcome:
     outcome = Outcome(str(path))
     started = time.perf_counter()
+    sampler = asyncio.create_task(_watch_memory(pool, outcome))
     try:
         async with aclosing(pool.render(RenderJob(path, frame_count=frames))) as pictures:
             async for picture in pictures:
@@ -71,36 +119,82 @@ async def _render(pool: RenderPool, path: Path, frames: int | None) -> Outcome:
                 outcome.media, outcome.rows, outcome.columns = picture.media, picture.rows, picture.columns
                 outcome.lossy = picture.lossy
                 outcome.photometric = str(picture.attributes.get("00280004", {"Value": [""]})["Value"][0])
+                _note_peak(pool, outcome)
     except RenderRefused as refused:
         outcome.result = refused.reason
+    finally:
+        sampler.cancel()
+    _note_peak(pool, outcome)
     outcome.seconds = round(time.perf_counter() - started, 4)
     return outcome
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON list instead of a table.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
-@click.option("--all-frames", is_flag=True, help="Every frame, not only the first.")
-def main(paths: tuple[Path, ...], *, as_json: bool, workers: int, all_frames: bool) -> None:
-    """Render files and folders, and say what came of each.
-
-    Example: python -m gateway.management.rendering.survey --json /data/incoming
-    """
-    found = survey(files(paths), workers=workers, frames=None if all_frames else 1, limits=RenderLimits())
-    outcomes = asyncio.run(found)
-    if as_json:
-        click.echo(json.dumps([asdict(outcome) for outcome in outcomes], indent=1))
-        return
-    for each in outcomes:
-        size = f"{each.columns}x{each.rows}" if each.frames else "-"
-        click.echo(
-            f"{each.result:12} {each.seconds * 1000:8.0f} ms {each.frames:5} {size:>11} {each.picture_bytes:>9}"
-            f" {each.media or '-':10} {each.photometric or '-':16} {each.path}"
-        )
-    totals = Counter(each.result for each in outcomes)
-    click.echo(", ".join(f"{count} {result}" for result, count in totals.most_common()))
+async def _watch_memory(pool: RenderPool, outcome: Outcome) -> None:
+    """Often enough that a worker which is killed has been seen shortly before."""
+    _reset_peak(pool)
+    while True:
+        _note_peak(pool, outcome)
+        await asyncio.sleep(_SAMPLE_S)
 
 
-if __name__ == "__main__":
-    main()
+def _reset_peak(pool: RenderPool) -> None:
+    for pid in pool.pids:
+        with contextlib.suppress(OSError):  # gone, or a system that does not allow it: the peak is the worker's then
+            Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def _note_peak(pool: RenderPool, outcome: Outcome) -> None:
+    for pid in pool.pids:
+        with contextlib.suppress(OSError, StopIteration):
+            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+            peak_kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+            outcome.peak_mb = max(outcome.peak_mb, round(peak_kib * 1024 / 1e6, 1))
+
+
+class _Comparer:
+    """The process that compares, started anew where it fell or hung."""
+
+    def __init__(self, limits: RenderLimits) -> None:
+        self._limits = limits
+        self._process: asyncio.subprocess.Process | None = None
+        self._known = known_differences()
+
+    async def __aenter__(self) -> _Comparer:
+        self._folder = tempfile.TemporaryDirectory(prefix="mpacs-survey-")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._stop()
+        self._folder.cleanup()
+
+    async def compare(self, path: Path) -> dict[str, Any]:
+        process = self._process = self._process or await self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(_COMPARE_S):
+                process.stdin.write(f"{path}\n".encode())
+                await process.stdin.drain()
+                answer: dict[str, Any] = msgspec.json.decode(await process.stdout.readline())
+        except (OSError, TimeoutError, msgspec.DecodeError):
+            await self._stop()
+            return {"failed": "ours"}
+        if answer.get("worst", 0) > WITHIN:
+            digest = hashlib.sha256(await asyncio.to_thread(path.read_bytes)).hexdigest()
+            if clause := self._known.get(digest):
+                answer["clause"] = clause
+        return answer
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "gateway.management.rendering.against_worker",
+            msgspec.json.encode(self._limits).decode(), self._folder.name,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+    async def _stop(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+            self._process = None

@@ -8,6 +8,9 @@ IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
 EXPLICIT_VR_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
+ENCAPSULATED_UNCOMPRESSED: Final = "1.2.840.10008.1.2.1.98"
+GE_PRIVATE_IMPLICIT: Final = "1.2.840.113619.5.2"
+"""Implicit VR little endian but for the pixel data, which are big endian; in old archives, and read by DCMTK."""
 
 JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 JPEG_EXTENDED: Final = "1.2.840.10008.1.2.4.51"
@@ -34,6 +37,7 @@ NATIVE: Final[frozenset[str]] = frozenset(
         EXPLICIT_VR_LITTLE_ENDIAN,
         DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
         EXPLICIT_VR_BIG_ENDIAN,
+        GE_PRIVATE_IMPLICIT,
     }
 )
 
@@ -47,11 +51,21 @@ LOSSY: Final[frozenset[str]] = JPEG_DCT | {JPEG_LS_NEAR_LOSSLESS, JPEG_XL_JPEG_R
 MAYBE_LOSSY: Final[frozenset[str]] = frozenset({JPEG_2000, JPEG_XL, HTJ2K})
 """Either; lossy unless the header denies it."""
 
+VIDEO: Final[dict[str, str]] = (
+    {f"1.2.840.10008.1.2.4.{n}{dot}": "video/mpeg" for n in (100, 101) for dot in ("", ".1")}
+    | {f"1.2.840.10008.1.2.4.{n}{dot}": "video/mp4" for n in (102, 103, 104, 105, 106) for dot in ("", ".1")}
+    | {f"1.2.840.10008.1.2.4.{n}": "video/mp4" for n in (107, 108)}
+)
+"""One stream for all frames: MPEG-2, MPEG-4 AVC/H.264, HEVC/H.265 (PS3.5 8.2.5 to 8.2.8), with the usual media type.
+Frames are not made of them; the stream is passed on as it is."""
+
 SUPPORTED_TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
+    ENCAPSULATED_UNCOMPRESSED,
+    GE_PRIVATE_IMPLICIT,
     JPEG_BASELINE,
     JPEG_EXTENDED,
     JPEG_SPECTRAL_SELECTION,
