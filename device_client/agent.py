@@ -22,7 +22,7 @@ from device_client.store.state import State
 from device_client.tls import authority_context, parse_broker
 from wire import messages, topics
 from wire.errors import WireError
-from wire.messages import Answer, Done, Gone, Receipt, Refused, Sync, Synced, Want
+from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Sync, Synced, Want
 from wire.names import encode_reference
 
 DEFAULT_LAYERS = ("thumbnail", "display")
@@ -103,7 +103,7 @@ class Agent:
     def _open_store(self) -> None:
         """Read what is kept; LeaseEnded if the lease has run out."""
         store = self.state.unlock()
-        self.household = Household(store, self._options.layers, self.disk, self.events, self.receipts_are_due)
+        self.household = Household(store, self._options.layers, self.disk, self.events, self.something_is_due)
         self._mail.store = store
 
     async def _close_store(self) -> None:
@@ -204,7 +204,7 @@ class Agent:
             await self._renew(session)
         household = self.household
         assert household is not None
-        self._keeper = Keeper(self.state, household.store, self.disk, session, household.sweep)
+        self._keeper = Keeper(self.state, household.store, self.disk, session, household.orders, household.sweep)
         await session.link.subscribe(self._routes.shared())
         group.create_task(household.fetcher.run(session))
         group.create_task(self._keeper.run())
@@ -268,6 +268,8 @@ class Agent:
                 self._lost(encode_reference(object_id))
             case Done(), Receipt() as receipt if self._keeper is not None:
                 self._keeper.take_done(receipt)
+            case (Done() | Refused()) as outcome, Order() as order:
+                self._ordered(order, outcome.reason if isinstance(outcome, Refused) else "")
             case Refused(reason=reason), _:
                 log.warning("%s was refused by the gateway: %s", type(body).__name__, reason)
 
@@ -280,6 +282,13 @@ class Agent:
             for head in synced.heads:
                 await self._mail.any_head(head)
             await self._keeper.take_synced(synced)
+
+    def _ordered(self, order: Order, reason: str) -> None:
+        if self._keeper is not None:
+            self._keeper.take_order(order, reason)
+        self._progress_at = time.monotonic()
+        study = encode_reference(order.study)
+        self.events.tell("order-refused" if reason else "ordered", study=study, layer=order.layer, reason=reason)
 
     def _lost(self, object_id: str) -> None:
         if self.household is not None:
@@ -299,10 +308,16 @@ class Agent:
         if first or isinstance(body, Receipt):
             self._progress_at = time.monotonic()
 
-    def receipts_are_due(self) -> None:
-        """There is a receipt to send, now or over the next connection."""
+    def something_is_due(self) -> None:
+        """There is a receipt or an order to send, now or over the next connection."""
         if self._keeper is not None:
             self._keeper.wake()
+
+    def wishes_changed(self) -> None:
+        """A layer was wished of a study: it may be offered already, or is to be ordered."""
+        if self.household is not None:
+            self.household.changed([])
+        self.something_is_due()
 
     def _standing(self) -> Standing:
         keeper, household = self._keeper, self.household

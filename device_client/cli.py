@@ -167,7 +167,7 @@ async def _own(folder: Path) -> Any:
 class _Lines:
     """One line for what matters; opaque references only, because it may go to a log."""
 
-    _PROBLEMS = ("refused", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
+    _PROBLEMS = ("refused", "order-refused", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
 
     def __init__(self, problems_only: bool) -> None:
         self._problems_only = problems_only
@@ -265,6 +265,32 @@ def export(study: str, to: Path, layer: str, frame: int | None, partial: bool, a
     click.echo(f"{written['pictures']} of layer {layer} written to {written['to']}")
     if written["missing"]:
         click.echo(f"{written['missing']} are not here yet", err=True)
+
+
+@main.command("request")
+@click.argument("study")
+@click.option("--layer", default="original", show_default=True, type=click.Choice(LAYERS), help="Layer to be made.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@_state_option
+def request_(study: str, layer: str, as_json: bool) -> None:
+    """Have the gateway make a layer of STUDY that it does not offer by itself, and take it when it comes.
+
+    The layer `original` are the DICOM files as the gateway received them. Without a running process the order is sent
+    by the next `mpacs-device run`.
+
+    Example: mpacs-device request 1.2.840 && mpacs-device run --once
+    """
+    outcome = _ask({"op": "wish", "study": study, "layer": layer})
+    outcome.pop("references")
+    if as_json:
+        _print_json(outcome)
+        return
+    meaning = {
+        "offered": "is offered already: `mpacs-device run` takes it",
+        "ordered": "is ordered: it comes when the gateway has made it",
+        "queued": "will be ordered as soon as `mpacs-device run` reaches the gateway",
+    }
+    click.echo(f"layer {layer} {meaning[outcome['state']]}")
 
 
 @main.command()

@@ -9,13 +9,14 @@ from device_client import attributes
 from device_client.errors import DeviceError, LeaseEnded, NoSuchStudy
 from device_client.export import Export, ExportOptions
 from device_client.ledger import Held
+from device_client.orders import Orders
 from device_client.pictures import pictures_of
 from device_client.receipts import opened
 from device_client.store.catalogue import ReceiptRecord
 from device_client.store.state import Store
 from wire import seal
 from wire.errors import WireError
-from wire.messages import ObjectEntry
+from wire.messages import Layer, ObjectEntry
 from wire.names import encode_reference
 
 MAX_NUMBER_CHARACTERS = 12
@@ -177,6 +178,14 @@ class Desk:
             series["pictures"] = [one.describe() for one in pictures if one.series == series["SeriesInstanceUID"]]
         return described
 
+    def wish(self, selector: str, layer: Layer) -> dict[str, Any]:
+        """A layer is wished of a study; ``state`` is ``offered`` or ``queued``."""
+        self._check_lease()
+        study = self._select(selector)
+        # Of every study nothing is taken here: the wish is for this one.
+        state = Orders(self._store, ()).wish(study.parts, layer, self._store.state.clock.now_ms())
+        return {"StudyInstanceUID": study.uid, "layer": layer, "state": state, "references": study.references}
+
     # ── export ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def export(self, selector: str, options: ExportOptions, progress: OnProgress) -> dict[str, Any]:
@@ -216,7 +225,7 @@ def _frames(objects: list[tuple[Held, ObjectEntry, list[str]]]) -> int:
 
 
 def perform(desk: Desk, request: dict[str, Any], progress: OnProgress) -> Any:
-    """Do what ``request`` asks: ``{"op": "studies" | "show" | "export", …}``."""
+    """Do what ``request`` asks: ``{"op": "studies" | "show" | "export" | "wish", …}``."""
     match request:
         case {"op": "studies"}:
             return desk.studies()
@@ -224,4 +233,6 @@ def perform(desk: Desk, request: dict[str, Any], progress: OnProgress) -> Any:
             return desk.show(study)
         case {"op": "export", "study": str(study), "to": str(to), "layer": layer, "frame": frame, "partial": partial}:
             return desk.export(study, ExportOptions(Path(to), layer, frame, bool(partial)), progress)
+        case {"op": "wish", "study": str(study), "layer": layer}:
+            return desk.wish(study, layer)
     raise DeviceError("a request that this version does not know")

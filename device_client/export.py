@@ -1,7 +1,7 @@
 """Files for other programs: only verified and decrypted bytes, written under temporary names and renamed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ EXTENSIONS = {
     "application/dicom": "dcm",
 }
 EXPORTABLE: tuple[Layer, ...] = ("display", "thumbnail", "report", "video", "original")
+
+PIECE_BYTES = 4 * 1024 * 1024
 
 Listed = list[tuple[Held, ObjectEntry, list[str]]]
 
@@ -68,7 +70,7 @@ class Export:
         if options.frame is not None and not chosen and not options.partial:
             raise NoSuchStudy(f"no picture has a frame {options.frame}")
         missing = self._write_pictures(chosen, progress)
-        self._write("patient.json", _json(self._study))
+        self._write("patient.json", [_json(self._study)])
         return {"files": self._written, "pictures": len(chosen) - missing, "missing": missing}
 
     def _need_all(self) -> None:
@@ -90,12 +92,11 @@ class Export:
                 reader = ObjectReader(self._store.site, entry, blob)
                 for picture in entry_pictures:
                     try:
-                        data = reader.read(picture.start, picture.end)
+                        name = self._name(picture)
+                        self._write(f"{picture.series}/{name}", _pieces(reader, picture))
                     except Missing:
                         missing += 1
                         continue
-                    name = self._name(picture)
-                    self._write(f"{picture.series}/{name}", data)
                     record = {"file": name, **picture.describe(), "attributes": picture.attributes}
                     records.setdefault(picture.series, []).append(record)
                     done += 1
@@ -104,7 +105,7 @@ class Export:
                 blob.close()
         for series, listed in records.items():
             name = "series.json" if self._options.layer == "display" else f"series.{self._options.layer}.json"
-            self._write(f"{series}/{name}", _json(listed))
+            self._write(f"{series}/{name}", [_json(listed)])
         return missing
 
     def _name(self, picture: Picture) -> str:
@@ -114,12 +115,17 @@ class Export:
         frame = f".{picture.part.frame + 1}" if picture.multi_frame else ""
         return f"{picture.instance}{frame}.{extension}"
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, pieces: Iterable[bytes]) -> None:
         path = self._options.to / name
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.part")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        try:
+            with temporary.open("wb") as file:
+                file.writelines(pieces)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         self._written.append(name)
 
     @staticmethod
@@ -129,6 +135,12 @@ class Export:
             f"what is on the disk is not what was received ({error.code}): "
             "the damaged parts are fetched again by `mpacs-device run`; then export again"
         )
+
+
+def _pieces(reader: ObjectReader, picture: Picture) -> Iterator[bytes]:
+    """The part, verified piece by piece: a file may be larger than the memory."""
+    for start in range(picture.start, picture.end, PIECE_BYTES):
+        yield reader.read(start, min(start + PIECE_BYTES, picture.end))
 
 
 def _by_object(pictures: list[Picture]) -> list[list[Picture]]:

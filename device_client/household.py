@@ -8,6 +8,7 @@ from device_client.disk import DiskThread
 from device_client.events import Events
 from device_client.fetch import Fetcher
 from device_client.ledger import Held
+from device_client.orders import Orders
 from device_client.receipts import Receipts
 from device_client.store.state import Store
 from wire.names import encode_reference
@@ -17,18 +18,19 @@ class Household:
     """Everything that must stop when the lease ends."""
 
     def __init__(
-        self, store: Store, layers: tuple[str, ...], disk: DiskThread, events: Events, on_receipts: Callable[[], None]
+        self, store: Store, layers: tuple[str, ...], disk: DiskThread, events: Events, on_due: Callable[[], None]
     ) -> None:
-        """``on_receipts`` is called when there is a receipt to send."""
+        """``on_due`` is called when there is a receipt or an order to send."""
         self.store = store
         self.fetcher = Fetcher(store, disk, events, self._look_at)
         self._layers = layers
         self._disk = disk
         self._events = events
-        self._on_receipts = on_receipts
-        self._receipts = Receipts(store, layers)
+        self._on_due = on_due
+        self.orders = Orders(store, layers)
+        self._receipts = Receipts(store, self.orders.wants)
         self._chores: set[asyncio.Task[None]] = set()
-        for _, entry in store.ledger.wanted(layers):
+        for _, entry in store.ledger.wanted(layers, self.orders.wants):
             object_id = encode_reference(entry.object)
             progress = store.blobs.progress(object_id, entry.size)
             if progress.received == progress.segments:
@@ -38,8 +40,8 @@ class Household:
 
     @property
     def busy(self) -> bool:
-        """Whether anything is fetched, written or looked at."""
-        return bool(self._chores) or not self.fetcher.idle
+        """Whether anything is fetched, written, looked at or ordered."""
+        return bool(self._chores) or not self.fetcher.idle or self.orders.open
 
     async def close(self) -> None:
         """Finish what was begun; everything is durable afterwards."""
@@ -52,8 +54,11 @@ class Household:
 
     def changed(self, studies: list[Held]) -> None:
         """A head was applied, or announcements of ``studies``."""
+        self.orders.look()
+        if self.orders.follow(studies, self.store.state.clock.now_ms()):
+            self._on_due()
         shelves = self.store.ledger.shelves
-        wanted = self.store.ledger.wanted(self._layers)
+        wanted = self.store.ledger.wanted(self._layers, self.orders.wants)
         self.fetcher.want(
             [(held, entry) for held, entry in wanted if held.study not in shelves[held.recipient].unlisted]
         )
@@ -81,7 +86,7 @@ class Household:
         if news.completed:
             self._events.tell("complete", study=held.study)
         if news.receipts:
-            self._on_receipts()
+            self._on_due()
 
     async def sweep(self) -> None:
         """Delete what heads no longer name, and objects that are no longer announced."""

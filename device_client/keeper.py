@@ -1,20 +1,22 @@
-"""What has to be done from time to time: sync, receipts, deletions, the lease."""
+"""What has to be done from time to time: sync, receipts, orders, deletions, the lease."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from device_client.disk import DiskThread
 from device_client.errors import LeaseEnded
+from device_client.orders import Orders, order_of
 from device_client.session import Session
-from device_client.store.catalogue import ReceiptKey, ReceiptRecord
+from device_client.store.catalogue import OrderKey, ReceiptKey, ReceiptRecord, order_key
 from device_client.store.state import State, Store
 from wire.limits import MAX_STUDIES
-from wire.messages import Known, Receipt, Sync, Synced
+from wire.messages import Known, Order, Receipt, Sync, Synced
 from wire.names import decode_reference, encode_reference
 
 TICK_S = 1.0
@@ -23,6 +25,7 @@ LEAST_PAUSE_S = 2.0
 MOST_PAUSE_S = 60.0
 SYNC_EVERY_S = 3600.0
 RECEIPTS_AT_ONCE = 16
+ORDERS_AT_ONCE = 4
 FLUSH_EVERY_S = 1.0
 """Changes of state in a burst share one write of the catalogue."""
 
@@ -56,7 +59,13 @@ class Keeper:
     """One for each connection with an open store."""
 
     def __init__(
-        self, state: State, store: Store, disk: DiskThread, session: Session, sweep: Callable[[], Awaitable[None]]
+        self,
+        state: State,
+        store: Store,
+        disk: DiskThread,
+        session: Session,
+        orders: Orders,
+        sweep: Callable[[], Awaitable[None]],
     ) -> None:
         """Everything is due: a new connection asks anew. ``sweep`` deletes what is gone."""
         self.synced = False
@@ -64,9 +73,12 @@ class Keeper:
         self._store = store
         self._disk = disk
         self._session = session
+        self._orders = orders
+        orders.renew()
         self._sweep = sweep
         self._sync = _Sync()
         self._sent: dict[ReceiptKey, float] = {}
+        self._ordered: dict[OrderKey, float] = {}
         self._flushed_at = float("-inf")
         self._wake = asyncio.Event()
 
@@ -81,6 +93,7 @@ class Keeper:
         """The gateway is new: what it was asked is forgotten."""
         self._sync = _Sync()
         self._sent.clear()
+        self._ordered.clear()
         self._wake.set()
 
     def progressed(self) -> None:
@@ -88,7 +101,7 @@ class Keeper:
         self._sync.pause_s = LEAST_PAUSE_S
 
     def wake(self) -> None:
-        """There is a receipt to send."""
+        """There is a receipt or an order to send."""
         self._wake.set()
 
     async def take_synced(self, synced: Synced) -> None:
@@ -108,6 +121,15 @@ class Keeper:
             self._store.catalogue.put_receipts([msgspec.structs.replace(record, state="done")])
         self._sent.pop(key, None)
         self._wake.set()
+
+    def take_order(self, order: Order, reason: str = "") -> None:
+        """An order was taken, or refused for ``reason``. A gateway that is busy is asked again after a while."""
+        key = (encode_reference(order.recipient), encode_reference(order.study), order.layer)
+        record = self._store.catalogue.orders.get(key)
+        if record is not None and record.state == "queued" and reason != "busy":
+            state: Literal["refused", "taken"] = "refused" if reason else "taken"
+            self._store.catalogue.put_orders([msgspec.structs.replace(record, state=state, reason=reason)])
+            self._ordered.pop(key, None)
 
     @property
     def owes(self) -> bool:
@@ -147,6 +169,7 @@ class Keeper:
             self._sync.asked(now)
             await self._session.request(Sync(known=self._known()))
         await self._send_receipts(now)
+        await self._send_orders(now)
 
     def _known(self) -> list[Known]:
         known = []
@@ -171,6 +194,14 @@ class Keeper:
             if record.state == "queued" and key not in self._sent:
                 self._sent[key] = now
                 await self._session.request(_receipt(record))
+
+    async def _send_orders(self, now: float) -> None:
+        self._ordered = {key: at for key, at in self._ordered.items() if now - at < ANSWER_S}
+        for record in self._orders.queued():
+            key = order_key(record)
+            if key not in self._ordered and len(self._ordered) < ORDERS_AT_ONCE:
+                self._ordered[key] = now
+                await self._session.request(order_of(record))
 
 
 def _receipt(record: ReceiptRecord) -> Receipt:

@@ -3,14 +3,14 @@
 The caller verifies bytes before, and keeps them before it applies them here; times are the device clock's.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from wire import limits, objects
 from wire.errors import Malformed, Stale
-from wire.messages import Announcement, Head, HeadEntry, ObjectEntry
+from wire.messages import Announcement, Head, HeadEntry, Layer, ObjectEntry
 from wire.names import Kind, encode_reference
 
 GRACE_MS = limits.GRACE_S * 1000
@@ -158,12 +158,19 @@ class Ledger:
         """See Shelf.is_current."""
         return self.shelves[held.recipient].is_current(held.study, now_ms)
 
-    def wanted(self, layers: tuple[str, ...]) -> Iterator[tuple[Held, ObjectEntry]]:
-        """The objects of ``layers``, in the order in which they are fetched: by study, layer, series and batch."""
+    def wanted(
+        self, layers: tuple[str, ...], wants: Callable[[Held, Layer], bool] | None = None
+    ) -> Iterator[tuple[Held, ObjectEntry]]:
+        """The objects of ``layers``, in the order in which they are fetched: by study, layer, series and batch.
+
+        ``wants`` judges instead, where it is given; layers that are not among ``layers`` come behind them then.
+        """
+        is_wanted = wants or (lambda _held, layer: layer in layers)
+        order = {layer: position for position, layer in enumerate(layers)}
         seen: set[bytes] = set()
         for held in self.studies():
-            entries = [entry for entry in held.announcement.objects if entry.layer in layers]
-            for entry in sorted(entries, key=lambda one: (layers.index(one.layer), one.series, one.batch)):
+            entries = [entry for entry in held.announcement.objects if is_wanted(held, entry.layer)]
+            for entry in sorted(entries, key=lambda one: (order.get(one.layer, len(order)), one.series, one.batch)):
                 if entry.object not in seen:
                     seen.add(entry.object)
                     yield held, entry

@@ -1,5 +1,6 @@
 """When a study is complete in a layer, and which receipts that owes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from device_client.ledger import Held
@@ -20,10 +21,10 @@ class News:
 class Receipts:
     """One receipt for each study and layer, owed until the gateway has taken it."""
 
-    def __init__(self, store: Store, layers: tuple[str, ...]) -> None:
-        """``layers`` are those that the device wants."""
+    def __init__(self, store: Store, wants: Callable[[Held, Layer], bool]) -> None:
+        """``wants`` says which layer of which study the device takes."""
         self._store = store
-        self._layers = layers
+        self._wants = wants
 
     def due(self, held: Held, complete: set[str], now_ms: int) -> News:
         """What has become true of a study, given the ids of the objects that are complete."""
@@ -33,7 +34,7 @@ class Receipts:
         missing = False
         by_layer: dict[Layer, list[str]] = {}
         for entry in held.announcement.objects:
-            if entry.layer in self._layers:
+            if self._wants(held, entry.layer):
                 by_layer.setdefault(entry.layer, []).append(encode_reference(entry.object))
         for layer, object_ids in by_layer.items():
             if not complete.issuperset(object_ids):

@@ -10,12 +10,15 @@ from device_client import attributes, control
 from device_client.agent import Agent
 from device_client.control import Message, Send
 from device_client.desk import Desk, perform, view
-from device_client.errors import Busy, LeaseEnded, NotRunning
+from device_client.errors import Busy, DeviceError, LeaseEnded, NotRunning
 from device_client.events import Event, EventStream
+from device_client.orders import REFUSALS
 from device_client.store.state import State, Store
 
 WAIT_S = 5.0
 """How long a command waits for another one that has the folder for a moment."""
+ORDER_S = 15.0
+"""How long it waits for the gateway's word on an order; it stays queued then."""
 _PROGRESS_EVERY_S = 0.5
 _SEND_S = 10.0
 
@@ -42,17 +45,40 @@ class Service:
             # With a limit: a command that has gone, or this process ending, must not hold the thread for ever.
             asyncio.run_coroutine_threadsafe(send({"progress": [done, total]}), loop).result(_SEND_S)
 
+        stream = EventStream(self._agent.events)
         try:
-            return await asyncio.to_thread(perform, desk, request, progress)
+            result = await asyncio.to_thread(perform, desk, request, progress)
+            if request.get("op") == "wish":
+                result = await self._order(store, result, stream)
+            return result
         finally:
+            stream.close()
             await self._follow_up(store, desk)
+
+    async def _order(self, store: Store, result: Message, stream: EventStream) -> Message:
+        """Send an order that was wished, and say what the gateway answers to it if it does in time."""
+        await self._agent.disk.run(store.catalogue.flush)
+        self._agent.wishes_changed()
+        if result["state"] == "offered":
+            return result
+        try:
+            async with asyncio.timeout(ORDER_S):
+                while True:
+                    event = await stream.next()
+                    if event.get("study") in result["references"] and event.get("layer") == result["layer"]:
+                        if event["event"] == "ordered":
+                            return {**result, "state": "ordered"}
+                        if event["event"] == "order-refused":
+                            raise DeviceError(REFUSALS[event["reason"]])
+        except TimeoutError:
+            return result
 
     async def _follow_up(self, store: Store, desk: Desk) -> None:
         agent = self._agent
         if desk.receipts:
             store.catalogue.put_receipts(desk.receipts)
             await agent.disk.run(store.catalogue.flush)
-            agent.receipts_are_due()
+            agent.something_is_due()
         for object_id in desk.damaged:
             if agent.household is not None:
                 agent.household.fetcher.again(object_id)
@@ -113,7 +139,8 @@ def _without_process(state: State, message: Message, told: Callable[[Message], N
         result = perform(desk, message, lambda done, total: told({"progress": [done, total]}))
         if desk.receipts:
             store.catalogue.put_receipts(desk.receipts)
-            store.catalogue.flush()
+        # An order that was wished is sent by the next process that has a link.
+        store.catalogue.flush()
         return result
     finally:
         state.close()

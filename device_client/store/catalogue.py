@@ -66,15 +66,30 @@ class ReceiptRecord(Struct, frozen=True):
     state: Literal["queued", "done"]
 
 
+class OrderRecord(Struct, frozen=True):
+    """A layer that was wished of a study: to be ordered, taken by the gateway, or refused for ``reason``."""
+
+    kind: Kind
+    recipient: str
+    study: str
+    layer: Layer
+    at: int
+    state: Literal["queued", "taken", "refused"]
+    reason: str
+
+
 StudyKey = tuple[str, str]
 """Recipient and study."""
 
 ReceiptKey = tuple[str, str, str, str]
 """Recipient, study, layer and event."""
 
+OrderKey = tuple[str, str, str]
+"""Recipient, study and layer."""
+
 
 class Catalogue:
-    """Studies and receipts: in memory at once, on the disk with the next ``flush``, however many records that holds.
+    """Studies, receipts, orders: in memory at once, on the disk with the next ``flush``, however many that holds.
 
     What a kill takes with it is found again: a receipt that was owed is owed still, one that was taken is sent twice.
     """
@@ -96,8 +111,10 @@ class Catalogue:
         self._dirty = False
         studies = [msgspec.convert(dict(one), StudyRecord) for one in self._db.table("studies")]
         receipts = [msgspec.convert(dict(one), ReceiptRecord) for one in self._db.table("receipts")]
+        orders = [msgspec.convert(dict(one), OrderRecord) for one in self._db.table("orders")]
         self.studies: dict[StudyKey, StudyRecord] = {(one.recipient, one.study): one for one in studies}
         self.receipts: dict[ReceiptKey, ReceiptRecord] = {receipt_key(one): one for one in receipts}
+        self.orders: dict[OrderKey, OrderRecord] = {order_key(one): one for one in orders}
 
     def put_studies(self, records: list[StudyRecord]) -> None:
         """Add or replace."""
@@ -109,6 +126,12 @@ class Catalogue:
         self.receipts.update({receipt_key(record): record for record in records})
         self._dirty = True
 
+    def put_orders(self, records: list[OrderRecord]) -> None:
+        """Add or replace."""
+        if records:
+            self.orders.update({order_key(record): record for record in records})
+            self._dirty = True
+
     def forget(self, keys: list[StudyKey]) -> None:
         """Remove studies that are gone, and what they owed."""
         gone = set(keys)
@@ -116,6 +139,8 @@ class Catalogue:
             self.studies.pop(study_key, None)
         for receipt_key_ in [key for key in self.receipts if key[:2] in gone]:
             del self.receipts[receipt_key_]
+        for order_key_ in [key for key in self.orders if key[:2] in gone]:
+            del self.orders[order_key_]
         self._dirty = True
 
     @property
@@ -132,6 +157,7 @@ class Catalogue:
         tables: dict[str, list[Any]] = {
             "studies": list(self.studies.values()),
             "receipts": list(self.receipts.values()),
+            "orders": list(self.orders.values()),
         }
         try:
             for name, records in tables.items():
@@ -148,3 +174,8 @@ class Catalogue:
 def receipt_key(record: ReceiptRecord) -> ReceiptKey:
     """What a receipt is found by."""
     return record.recipient, record.study, record.layer, record.event
+
+
+def order_key(record: OrderRecord) -> OrderKey:
+    """What an order is found by."""
+    return record.recipient, record.study, record.layer

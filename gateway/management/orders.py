@@ -70,9 +70,9 @@ def _instances(connection: Connection, study_id: int, series: Collection[str]) -
 
 def _originals(connection: Connection, study_id: int, wanted: list[InstanceRow]) -> Verdict:
     series_ids = {row.series_id for row in wanted}
-    # What could not be made once is tried again: a file may have come back.
-    refused = {one for one, reason in layers.reasons(connection, study_id, "original").items() if reason}
-    layers.reopen(connection, refused & {row.id for row in wanted}, "original")
+    # A file that was missing may have come back.
+    missing = {one for one, why in layers.reasons(connection, study_id, "original").items() if why == layers.MISSING}
+    layers.reopen(connection, missing & {row.id for row in wanted}, "original")
     if ordered.count(connection) >= MOST_SERIES and not ordered.holds(connection, study_id, series_ids, "original"):
         return "busy"
     ordered.put(connection, study_id, series_ids, "original", time.time())

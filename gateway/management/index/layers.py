@@ -26,6 +26,9 @@ layers_over = sa.Table(
 )
 """No row: still to be made. ``reason`` is empty where it was made, else why it was not."""
 
+MISSING: Final = "missing"
+"""A reason: the file is not here. It may come again."""
+
 _BATCH: Final = 500
 
 

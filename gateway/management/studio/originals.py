@@ -7,8 +7,10 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
 
 from gateway.management.index import deliveries, layers, ordered
+from gateway.management.index.arrivals_quarantine import set_instance_state
 from gateway.management.index.arrivals_rows import InstanceRow, SeriesRow
 from gateway.management.index.deliveries import FrameSpan, SealedObject
 from gateway.management.object_store import Written
@@ -45,33 +47,38 @@ class Originals:
         self._bench = bench
 
     async def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
-        """Make what was ordered; yields after each object."""
+        """Make what was ordered; yields after each object. It is offered as a whole: a device then knows it has all."""
         due = await asyncio.to_thread(self._due, study_id)
         series = {row.id: row for row in await asyncio.to_thread(self._bench.series, study_id)} if due else {}
-        for group in _groups(due):
-            self._bench.check_room(sum(instance.size_bytes for instance in group))
-            if await self._make(series[group[0].series_id], group):
+        made: list[_Made] = []
+        try:
+            for group in _groups(due):
+                self._bench.check_room(sum(instance.size_bytes for instance in group))
+                if (one := await self._make(series[group[0].series_id], group)) is not None:
+                    made.append(one)
                 yield
-        await asyncio.to_thread(self._close, study_id)
+        except BaseException:
+            for one in made:
+                self._bench.store.remove(one.written.object)
+            raise
+        await asyncio.to_thread(self._enter, study_id, made)
+        yield
 
     def _due(self, study_id: int) -> list[InstanceRow]:
         with self._bench.engine.connect() as connection:
             return layers.due_of(connection, study_id, "original")
 
-    async def _make(self, series: SeriesRow, group: Sequence[InstanceRow]) -> bool:
-        """One object of these files, less those that are not what they were; False if none is left."""
+    async def _make(self, series: SeriesRow, group: Sequence[InstanceRow]) -> "_Made | None":
+        """One object of these files, less those that are not what they were; None if none is left."""
         files = list(group)
         while files:
             try:
-                written = await self._bench.write(_header(series, files), self._pieces(files))
+                return _Made(series, files, await self._bench.write(_header(series, files), self._pieces(files)))
             except _UnfitError as error:
                 _log.warning("no original of instance %s: %s", error.instance.digest[:12], error.reason)
                 await asyncio.to_thread(self._refuse, error)
                 files.remove(error.instance)
-                continue
-            await asyncio.to_thread(self._enter, series, files, written)
-            return True
-        return False
+        return None
 
     def _pieces(self, files: Sequence[InstanceRow]) -> Iterator[bytes]:
         for instance in files:
@@ -84,35 +91,49 @@ class Originals:
                         digest.update(piece)
                         yield piece
             except FileNotFoundError:
-                raise _UnfitError(instance, "missing") from None
+                raise _UnfitError(instance, layers.MISSING) from None
             if digest.hexdigest() != instance.digest:
                 raise _UnfitError(instance, "changed")
 
     def _refuse(self, error: _UnfitError) -> None:
         with self._bench.engine.begin() as connection:
             layers.close(connection, "original", [error.instance.id], error.reason)
+            if error.reason == layers.MISSING:
+                set_instance_state(connection, [error.instance.id], "evicted", "the file is not there")
 
-    def _enter(self, series: SeriesRow, files: Sequence[InstanceRow], written: Written) -> None:
+    def _enter(self, study_id: int, made: "Sequence[_Made]") -> None:
         with self._bench.engine.begin() as connection:
-            sealed = SealedObject(
-                object=written.object,
-                study_id=series.study_id,
-                layer="original",
-                series_ids=(series.id,),
-                batch=deliveries.next_batch(connection, series.study_id),
-                frames=len(files),
-                key=written.key,
-                size=written.size,
-                manifest=written.manifest,
-            )
-            deliveries.add_object(connection, sealed, [FrameSpan(one.id, 0, frame_count(one)) for one in files])
-            layers.close(connection, "original", [one.id for one in files])
-            deliveries.touch(connection, series.study_id)
-
-    def _close(self, study_id: int) -> None:
-        with self._bench.engine.begin() as connection:
+            for one in made:
+                sealed = _sealed(one, deliveries.next_batch(connection, study_id))
+                deliveries.add_object(connection, sealed, [FrameSpan(f.id, 0, frame_count(f)) for f in one.files])
+                layers.close(connection, "original", [file.id for file in one.files])
             if not layers.due_of(connection, study_id, "original"):
                 ordered.close(connection, study_id, "original")
+            if made:
+                deliveries.touch(connection, study_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """An object that is written and not entered yet."""
+
+    series: SeriesRow
+    files: Sequence[InstanceRow]
+    written: Written
+
+
+def _sealed(made: _Made, number: int) -> SealedObject:
+    return SealedObject(
+        object=made.written.object,
+        study_id=made.series.study_id,
+        layer="original",
+        series_ids=(made.series.id,),
+        batch=number,
+        frames=len(made.files),
+        key=made.written.key,
+        size=made.written.size,
+        manifest=made.written.manifest,
+    )
 
 
 def _groups(due: Sequence[InstanceRow]) -> Iterator[list[InstanceRow]]:
