@@ -53,7 +53,8 @@ def _console_part(core: dict[str, Any] | None, config: configuration.Config) -> 
         return _part("console", False, f"does not listen on port {config.https.port}")
     days = int((console["certificate_ends"] - time.time()) / 86400)
     if days < _FEW_DAYS:
-        return _part("console", False, f"its certificate ends in {days} days: renew https.certificate")
+        ends = f"ends in {days} days" if days >= 0 else "has ended"
+        return _part("console", False, f"its certificate {ends}: put a new one in place of https.certificate")
     web = "" if console["web"] else "; the web application is not installed"
     return _part("console", True, f"{config.origin}, certificate for {days} days{web}")
 

@@ -2,26 +2,17 @@
 
 import asyncio
 import contextlib
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from gateway.console.door import Connection
-
-_log = logging.getLogger(__name__)
+from gateway.console.limits import Limits
 
 SUBPROTOCOL = "mqtt"
 _READ_BYTES = 128 * 1024
 """At a time from the broker, and at most in one frame to the browser."""
-_FRAME_BYTES = 512 * 1024
-"""From a browser; MQTT packets are at most 320 KiB, and a client may put several into a frame."""
-_CONNECT_S = 5.0
-_FIRST_S = 10.0
-"""The client's CONNECT follows at once; the broker judges it, and ends what it does not like."""
-_IDLE_S = 1000.0
-"""The broker ends a client after 1.5 times its keepalive, at most 900 s; this is for a broker that does not."""
-_CLOSE_S = 3.0
 
 
 @dataclass(slots=True)
@@ -36,10 +27,11 @@ class Traffic:
 class Bridge:
     """Handles ``/mqtt``. Pages of other origins are refused; what comes without an origin is no browser's page."""
 
-    def __init__(self, host: str, port: int, origins: frozenset[str]) -> None:
+    def __init__(self, host: str, port: int, origins: frozenset[str], limits: Limits) -> None:
         """``host`` and ``port`` are the broker's plain listener; ``origins`` those of the console itself."""
         self._address = (host, port)
         self._origins = origins
+        self._limits = limits
         self.traffic = Traffic()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -51,7 +43,7 @@ class Bridge:
         if SUBPROTOCOL not in offered:
             raise web.HTTPBadRequest(text="a WebSocket with the subprotocol mqtt is awaited here\n")
         try:
-            async with asyncio.timeout(_CONNECT_S):
+            async with asyncio.timeout(self._limits.connect_s):
                 reader, writer = await asyncio.open_connection(*self._address, limit=_READ_BYTES)
         except OSError:  # TimeoutError too
             raise web.HTTPServiceUnavailable(text="the broker is away\n", headers={"Retry-After": "2"}) from None
@@ -59,27 +51,33 @@ class Bridge:
         try:
             # Ciphertext does not shrink: permessage-deflate would only cost.
             socket = web.WebSocketResponse(
-                protocols=(SUBPROTOCOL,), compress=False, max_msg_size=_FRAME_BYTES, timeout=_CLOSE_S
+                protocols=(SUBPROTOCOL,),
+                compress=False,
+                max_msg_size=self._limits.frame_bytes,
+                timeout=self._limits.goodbye_s,
             )
             await socket.prepare(request)
-            if request.transport is not None and isinstance(here := request.transport.get_protocol(), Connection):
-                here.stays()
-            await self._join(socket, reader, writer)
+            here = request.transport.get_protocol() if request.transport is not None else None
+            stays = here.stays if isinstance(here, Connection) else lambda: None
+            await self._join(socket, reader, writer, stays)
         finally:
             self.traffic.open -= 1
             writer.transport.abort()
         return socket
 
     async def _join(
-        self, socket: web.WebSocketResponse, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        socket: web.WebSocketResponse,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        stays: Callable[[], None],
     ) -> None:
-        down = asyncio.create_task(self._down(reader, socket))
+        down = asyncio.create_task(self._down(reader, socket, stays))
         try:
             await self._up(socket, writer)
-            if writer.can_write_eof():
-                writer.write_eof()  # what was sent last, a DISCONNECT mostly, reaches the broker before the end
-            async with asyncio.timeout(_CLOSE_S):
-                await down
+            writer.close()
+            async with asyncio.timeout(self._limits.goodbye_s):
+                await writer.wait_closed()  # what was sent last, a DISCONNECT mostly, reaches the broker
         except (OSError, RuntimeError):
             pass  # either side vanished, or took too long to say goodbye
         finally:
@@ -87,7 +85,7 @@ class Bridge:
             await asyncio.wait({down})
 
     async def _up(self, socket: web.WebSocketResponse, writer: asyncio.StreamWriter) -> None:
-        patience_s = _FIRST_S
+        patience_s = self._limits.first_s
         while True:
             try:
                 message = await socket.receive(patience_s)
@@ -99,13 +97,20 @@ class Bridge:
                 return
             if message.type is not WSMsgType.BINARY:
                 return
-            patience_s = _IDLE_S
+            patience_s = self._limits.idle_s
             self.traffic.from_devices_bytes += len(message.data)
             writer.write(message.data)
             await writer.drain()
 
-    async def _down(self, reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> None:
+    async def _down(
+        self, reader: asyncio.StreamReader, socket: web.WebSocketResponse, stays: Callable[[], None]
+    ) -> None:
         with contextlib.suppress(OSError, RuntimeError):
+            first = await reader.read(_READ_BYTES)
+            stays()  # the broker answered: whoever only opens WebSockets is a passer-by still
+            if first:
+                self.traffic.to_devices_bytes += len(first)
+                await socket.send_bytes(first)
             while data := await reader.read(_READ_BYTES):
                 self.traffic.to_devices_bytes += len(data)
                 await socket.send_bytes(data)

@@ -7,6 +7,8 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from gateway.console.limits import Limits
+
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 256
@@ -14,19 +16,18 @@ _UNSENT_BYTES = 128 * 1024
 """What the kernel takes of a connection beyond what is in flight: the bound on what waits stays ours."""
 _BUFFER_BYTES = (64 * 1024, 256 * 1024)
 """Of one connection, in this process: reading goes on below the first, stops above the second."""
-_HANDSHAKE_S = 10.0
-_STALL_S = 60.0
-"""A peer that takes nothing for so long is let go."""
+_GOODBYE_S = 2.0
 _PAUSE_WITHOUT_DESCRIPTORS_S = 1.0
 
 
 class Connection(asyncio.Protocol):
     """Stands between a transport and the HTTP protocol: knows when a peer stopped reading, and when it is gone."""
 
-    def __init__(self, inner: asyncio.Protocol, door: "Door") -> None:
+    def __init__(self, inner: asyncio.Protocol, door: "Door", stall_s: float) -> None:
         """``inner`` gets all that comes."""
         self._inner = inner
         self._door = door
+        self._stall_s = stall_s
         self._transport: asyncio.Transport | None = None
         self._stalled: asyncio.TimerHandle | None = None
         # Every piece that is received passes here: no frame of our own around it.
@@ -57,7 +58,7 @@ class Connection(asyncio.Protocol):
         return self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        self._stalled = asyncio.get_running_loop().call_later(_STALL_S, self.abort)
+        self._stalled = asyncio.get_running_loop().call_later(self._stall_s, self.abort)
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
@@ -73,10 +74,10 @@ class Connection(asyncio.Protocol):
 class Door:
     """A listening socket; each connection gets a place, the certificate of the moment, and a task for its handshake."""
 
-    def __init__(self, most: int, most_passing: int, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """``most`` connections in all; of those that do not stay, ``most_passing``: then the oldest makes room."""
+    def __init__(self, most: int, limits: Limits, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """``most`` connections in all; of those that do not stay, ``limits.passing``: then the oldest makes room."""
         self._most = most
-        self._most_passing = most_passing
+        self._limits = limits
         self._protocol = protocol
         self._greetings: dict[Connection, asyncio.Task[None]] = {}
         self._passing: dict[Connection, None] = {}
@@ -133,7 +134,7 @@ class Door:
             self._take(accepted, context())
 
     def _take(self, accepted: socket.socket, context: ssl.SSLContext) -> None:
-        if len(self._passing) >= self._most_passing:
+        if len(self._passing) >= self._limits.passing:
             self.refused += 1
             oldest = next(iter(self._passing))
             del self._passing[oldest]  # its end comes later, and one connection makes room for one
@@ -142,7 +143,7 @@ class Door:
             self.refused += 1
             accepted.close()
             return
-        connection = Connection(self._protocol(), self)
+        connection = Connection(self._protocol(), self, self._limits.stall_s)
         task = asyncio.create_task(self._greet(connection, accepted, context))
         self._greetings[connection] = task
         self._passing[connection] = None
@@ -153,7 +154,11 @@ class Door:
         with contextlib.suppress(OSError):
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: connection, accepted, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S, ssl_shutdown_timeout=2.0
+            lambda: connection,
+            accepted,
+            ssl=context,
+            ssl_handshake_timeout=self._limits.handshake_s,
+            ssl_shutdown_timeout=_GOODBYE_S,
         )
 
     def _greeted(self, connection: Connection, accepted: socket.socket, done: "asyncio.Task[None]") -> None:

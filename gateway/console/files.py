@@ -103,7 +103,7 @@ class WebFiles:
         """Read the folder again if it was built anew. Blocks; OSError if it cannot be read."""
         folder = self._configured or installed_folder()
         index = folder / INDEX if folder is not None else None
-        if folder is None or index is None or not index.is_file():
+        if folder is None or index is None or not index.is_file() or index.is_symlink():
             self._assets, self._mark = {}, None
             return
         status = index.stat()

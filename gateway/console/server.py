@@ -17,6 +17,7 @@ from gateway.console.door import Door
 from gateway.console.files import WebFiles
 from gateway.console.headers import security_headers
 from gateway.console.install import Install
+from gateway.console.limits import Limits
 from gateway.management.certificates import ServerCertificate
 
 _log = logging.getLogger(__name__)
@@ -25,10 +26,6 @@ Status = Callable[[], Mapping[str, Any]]
 Handler = Callable[[web.Request], Any]
 
 _STEP_S = 1.0
-_PASSING = 64
-"""Connections that are no bridge to the broker; a browser opens about six."""
-_KEEPALIVE_S = 20.0
-"""A request's header must have come by then, the first as well as a later one."""
 _LINE_BYTES, _HEADERS = 4096, 64
 _END_S = 2.0
 _FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via")
@@ -37,13 +34,15 @@ _FORWARDED = ("X-Forwarded-For", "X-Real-IP", "Forwarded", "Via")
 class Console:
     """Serves until ``stop``; what goes wrong meanwhile is raised by ``step``."""
 
-    def __init__(self, config: Config, tls_folder: Path, status: Status) -> None:
+    def __init__(self, config: Config, tls_folder: Path, status: Status, limits: Limits | None = None) -> None:
         """``status`` is the core's, for ``/healthz`` and ``/metrics``."""
         self._config = config
         self._status = status
+        self._limits = limits or Limits()
         self._certificate = ServerCertificate(tls_folder, config)
         self._files = WebFiles(Path(config.https.web) if config.https.web else None)
-        self._bridge = Bridge(config.local_host, config.local_port, frozenset({config.origin, config.own_origin}))
+        origins = frozenset({config.origin, config.own_origin})
+        self._bridge = Bridge(config.local_host, config.local_port, origins, self._limits)
         self._headers = security_headers(self._certificate.is_own, config.origin)
         install = Install(tls_folder, self._certificate.is_own)
         self._runner = self._set_up(install)
@@ -65,7 +64,7 @@ class Console:
             access_log=None,  # addresses of people at home; the metrics count
             logger=_log,
             handle_signals=False,
-            keepalive_timeout=_KEEPALIVE_S,
+            keepalive_timeout=self._limits.header_s,
             lingering_time=0,
             max_line_size=_LINE_BYTES,
             max_field_size=_LINE_BYTES,
@@ -82,9 +81,10 @@ class Console:
         """
         try:
             await asyncio.to_thread(self._certificate.follow)
-            await asyncio.to_thread(self._files.follow)
             if self._door is None or not self._door.is_open:
                 await self._open()
+            # Last: without the application's files devices still reach the broker.
+            await asyncio.to_thread(self._files.follow)
         finally:
             self.tried.set()
         await asyncio.sleep(_STEP_S)
@@ -93,7 +93,7 @@ class Console:
         if self._runner.server is None:
             await self._runner.setup()
         assert self._runner.server is not None
-        door = Door(self._config.https.connections, _PASSING, self._runner.server)
+        door = Door(self._config.https.connections, self._limits, self._runner.server)
         try:
             door.open(self._config.console_host, self._config.https.port, lambda: self._certificate.context)
         except OSError as error:
