@@ -25,7 +25,8 @@ from wire.errors import WireError
 from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Sync, Synced, Want
 from wire.names import encode_reference
 
-DEFAULT_LAYERS = ("thumbnail", "display")
+DEFAULT_LAYERS = ("thumbnail", "report", "display")
+"""In the order in which they are fetched: a report is small, and read first."""
 LEAST_BACKOFF_S = 0.5
 MOST_BACKOFF_S = 30.0
 REFUSED_BACKOFF_S = 5.0

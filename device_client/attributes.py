@@ -5,7 +5,9 @@ from typing import Any
 TAGS = {
     "SpecificCharacterSet": "00080005",
     "StudyDate": "00080020",
+    "ContentDate": "00080023",
     "StudyTime": "00080030",
+    "ContentTime": "00080033",
     "AccessionNumber": "00080050",
     "Modality": "00080060",
     "ModalitiesInStudy": "00080061",
@@ -21,6 +23,11 @@ TAGS = {
     "SeriesNumber": "00200011",
     "InstanceNumber": "00200013",
     "NumberOfFrames": "00280008",
+    "PredecessorDocumentsSequence": "0040A360",
+    "CompletionFlag": "0040A491",
+    "VerificationFlag": "0040A493",
+    "PreliminaryFlag": "0040A496",
+    "DocumentTitle": "00420010",
 }
 """Keyword to tag (PS3.6)."""
 

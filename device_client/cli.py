@@ -113,7 +113,7 @@ def run(once: bool, layers: tuple[str, ...], timeout_s: float) -> None:
     """
     from device_client.agent import DEFAULT_LAYERS, Options
 
-    order = {layer: position for position, layer in enumerate(LAYERS)}
+    order = {layer: position for position, layer in enumerate(dict.fromkeys((*DEFAULT_LAYERS, *LAYERS)))}
     chosen = tuple(sorted(set(layers), key=order.__getitem__)) or DEFAULT_LAYERS
     asyncio.run(_run(_folder(), Options(chosen, once, timeout_s)))
 
@@ -222,10 +222,10 @@ def studies(as_json: bool) -> None:
 
 @main.command()
 @click.argument("study")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all attributes and pictures.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all attributes, pictures and reports.")
 @_state_option
 def show(study: str, as_json: bool) -> None:
-    """Show one study: STUDY is its StudyInstanceUID, its opaque reference, or how one of them begins.
+    """Show one study and its reports: STUDY is its StudyInstanceUID, its opaque reference, or how one of them begins.
 
     Example: mpacs-device show 1.2.840 --json
     """
@@ -233,9 +233,10 @@ def show(study: str, as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
-    from device_client.progress import study_tables
+    from device_client.progress import study_reports, study_tables
 
     study_tables(found)
+    study_reports(found)
 
 
 @main.command()
@@ -247,7 +248,7 @@ def show(study: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 @_state_option
 def export(study: str, to: Path, layer: str, frame: int | None, partial: bool, as_json: bool) -> None:
-    """Write pictures and attributes of STUDY as files.
+    """Write pictures and attributes of STUDY as files; of --layer report its text, HTML and PDF.
 
     Example: mpacs-device export 1.2.840 --to ./out --layer display
     """

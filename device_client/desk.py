@@ -12,6 +12,7 @@ from device_client.ledger import Held
 from device_client.orders import Orders
 from device_client.pictures import pictures_of
 from device_client.receipts import opened
+from device_client.reports import reports_of, texts_of
 from device_client.store.catalogue import ReceiptRecord
 from device_client.store.state import Store
 from wire import seal
@@ -119,7 +120,10 @@ class Desk:
 
     def _describe(self, study: StudyView) -> dict[str, Any]:
         data_set = study.study_attributes()
+        reports = reports_of(self._store, study.objects())
         series = [self._describe_series(study, uid, one) for uid, one in study.series().items()]
+        for one in series:
+            one["reports"] = reports.get(one["SeriesInstanceUID"], [])
         seen = sorted({one["Modality"] for one in series if one["Modality"]})
         modalities = attributes.text(data_set, "ModalitiesInStudy") or "\\".join(seen)
         described: dict[str, Any] = {
@@ -176,6 +180,7 @@ class Desk:
         for series in described["series"]:
             series["attributes"] = data_sets[series["SeriesInstanceUID"]]
             series["pictures"] = [one.describe() for one in pictures if one.series == series["SeriesInstanceUID"]]
+        self._add_texts(study, described)
         return described
 
     def wish(self, selector: str, layer: Layer) -> dict[str, Any]:
@@ -185,6 +190,21 @@ class Desk:
         # Of every study nothing is taken here: the wish is for this one.
         state = Orders(self._store, ()).wish(study.parts, layer, self._store.state.clock.now_ms())
         return {"StudyInstanceUID": study.uid, "layer": layer, "state": state, "references": study.references}
+
+    def _add_texts(self, study: StudyView, described: dict[str, Any]) -> None:
+        try:
+            texts = texts_of(self._store, study.objects())
+        except WireError as error:
+            # Not to be passed over: a report that is missing unsaid is taken for none.
+            self.damaged = [self._repair(entry) for _, entry, _ in study.objects() if entry.layer == "report"]
+            raise Export.broken(error) from None
+        for series in described["series"]:
+            for report in series["reports"]:
+                report["text"] = texts.get(report["SOPInstanceUID"])
+        if texts:
+            now_ms = self._store.state.clock.now_ms()
+            told = [held for held in study.parts if any(one.layer == "report" for one in held.announcement.objects)]
+            self.receipts = [opened(held, "report", now_ms) for held in told]
 
     # ── export ────────────────────────────────────────────────────────────────────────────────────────────────────
 

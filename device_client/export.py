@@ -11,6 +11,7 @@ from device_client.errors import DeviceError, Incomplete, NoSuchStudy, StoreBrok
 from device_client.ledger import Held
 from device_client.pictures import Picture, pictures_of
 from device_client.reader import ObjectReader
+from device_client.reports import DOCUMENTS
 from device_client.store.state import Store
 from wire.errors import Missing, SealBroken, WireError
 from wire.messages import Layer, ObjectEntry
@@ -66,6 +67,8 @@ class Export:
         pictures, damaged = pictures_of(self._store, self._listed)
         if damaged:
             raise SealBroken("an object on the disk was changed")
+        if options.layer == "report":
+            pictures = [one for one in pictures if one.part.media in DOCUMENTS]
         chosen = [one for one in pictures if options.frame is None or one.part.frame + 1 == options.frame]
         if options.frame is not None and not chosen and not options.partial:
             raise NoSuchStudy(f"no picture has a frame {options.frame}")

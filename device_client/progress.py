@@ -4,7 +4,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.rule import Rule
 from rich.table import Table
+from rich.text import Text
 
 from device_client.events import Event
 
@@ -118,7 +120,20 @@ def study_tables(study: dict[str, Any]) -> None:
     _print(table)
 
 
-def _print(table: Table) -> None:
+def study_reports(study: dict[str, Any]) -> None:
+    """The study's reports, in full where their text is here."""
+    for series in study["series"]:
+        for report in series["reports"]:
+            title = " ".join(part for part in (report["status"].upper(), report["DocumentTitle"]) if part)
+            _print(Rule(Text(title or "Report"), align="left"))
+            if report["text"] is not None:
+                _print(Text(report["text"]))
+            else:
+                kinds = ", ".join(media.partition("/")[2] for media in report["media"])
+                _print(Text(f"{kinds}: `mpacs-device export {study['StudyInstanceUID']} --to DIR --layer report`"))
+
+
+def _print(what: Table | Rule | Text) -> None:
     # Names come from outside: no markup of theirs is obeyed.
     console = Console(markup=False, highlight=False)
-    console.print(table)
+    console.print(what)

@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from socket import IPPROTO_TCP, TCP_NODELAY
 from typing import Any
@@ -35,7 +36,7 @@ from wire.messages import (
     Want,
 )
 from wire.names import encode_reference
-from wire.objects import Header, Instance, Part
+from wire.objects import Header, Instance, Media, Part
 from wire.sender import Sender
 
 SITE = "clinic"
@@ -207,15 +208,18 @@ class ScriptedGateway:
         parts: list[tuple[str, int, int, bytes]],
         indices: list[int],
         batch: int = 0,
+        media: Sequence[Media] = (),
+        attributes: dict[str, Any] | None = None,
     ) -> Sealed:
-        """``parts``: (SOPInstanceUID, index into ``series``, frame, bytes)."""
+        """``parts``: (SOPInstanceUID, index into ``series``, frame, bytes); ``media`` of each, JPEG if not given."""
         instances: dict[str, int] = {}
         listed, places = [], []
         for uid, where, frame, data in parts:
             if uid not in instances:
                 instances[uid] = len(instances)
                 places.append(Instance(uid, where))
-            listed.append(Part(instances[uid], frame, 0, len(data), "image/jpeg", True, 900))
+            kind = media[len(listed)] if media else "image/jpeg"
+            listed.append(Part(instances[uid], frame, 0, len(data), kind, not media, 100 if media else 900))
         header = objects.pack_header(
             Header(
                 version=1,
@@ -225,7 +229,7 @@ class ScriptedGateway:
                 parts=listed,
                 attributes=objects.deflate_json(
                     {
-                        "shared": {"00280010": {"vr": "US", "Value": [512]}},
+                        "shared": attributes or {"00280010": {"vr": "US", "Value": [512]}},
                         "parts": [{"00200013": {"vr": "IS", "Value": [n + 1]}} for n in range(len(parts))],
                     }
                 ),

@@ -37,7 +37,7 @@ def received(gateway, enrolled):
     second = Study(os.urandom(16), more, 1, True)
     second.entries = [
         gateway.seal_object("display", [late], [(f"{late}.1", 0, 0, b"late")], [0]).entry,
-        gateway.seal_object("report", [late], [(f"{late}.2", 0, 0, b"text")], [0]).entry,
+        gateway.seal_object("video", [late], [(f"{late}.2", 0, 0, b"text")], [0]).entry,
     ]
     gateway.announce(first)
     gateway.announce(second)
@@ -58,8 +58,8 @@ def test_volumes_are_one_study(received):
     thumbnails = [one["layers"].get("thumbnail", {}).get("objects") for one in listed["series"]]
     assert thumbnails == [1, 1, None]
     # A layer that this device does not want is listed and not fetched.
-    report = listed["series"][2]["layers"]["report"]
-    assert report["received"] == 0 and not report["complete"]
+    video = listed["series"][2]["layers"]["video"]
+    assert video["received"] == 0 and not video["complete"]
 
 
 def test_tables_for_people(received):
@@ -95,9 +95,9 @@ def test_one_frame_and_thumbnails(received, tmp_path):
 
 def test_what_is_not_here_or_not_known(received, tmp_path):
     to = ("--to", str(tmp_path / "out"))
-    assert "is not here as a whole" in received.call("export", UID, *to, "--layer", "report", code=1).stderr
-    assert received.json("export", UID, *to, "--layer", "report", "--partial")["pictures"] == 0
-    assert "has no layer video" in received.call("export", UID, *to, "--layer", "video", code=1).stderr
+    assert "is not here as a whole" in received.call("export", UID, *to, "--layer", "video", code=1).stderr
+    assert received.json("export", UID, *to, "--layer", "video", "--partial")["pictures"] == 0
+    assert "has no layer report" in received.call("export", UID, *to, "--layer", "report", code=1).stderr
     assert "cannot be exported" in received.call("export", UID, *to, "--layer", "diagnostic", code=1).stderr
     assert "no such study" in received.call("show", "9.9", code=1).stderr
     assert "no such study" in received.call("show", "", code=1).stderr
