@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,6 @@ from gateway.control import Client, serve
 from gateway.supervisor import die_with_parent
 
 if TYPE_CHECKING:
-    from gateway.middleware.arrival import Arrival, StoreOutcome
-    from gateway.middleware.refusal import Refusal
     from gateway.middleware.scp_settings import ScpSettings
 
 _log = logging.getLogger(__name__)
@@ -116,45 +113,21 @@ def intake(state: State) -> None:
     from gateway.middleware.intake import import_light, run_intake
 
     import_light()
-    from gateway.management.index import arrivals, arrivals_quarantine, arrivals_tables, engine  # noqa: F401
-    from gateway.middleware.arrival import StoreOutcome
+    from gateway.management.entrance import Entrance
+    from gateway.management.index import arrivals_tables, engine  # noqa: F401  # their tables
 
     config = configuration.load(state.root)
     opened = engine.open_index(state.index(config))
-    client = Client(state.socket)
-    telling = threading.Lock()
-
-    def wake() -> None:
-        with telling:
-            client.wake()
-
-    def on_arrival(arrival: "Arrival") -> "StoreOutcome":
-        with opened.begin() as connection:
-            outcome = arrivals.add_arrival(connection, arrival, time.time())
-        if outcome == StoreOutcome.CONFLICT:
-            _log.warning("an instance was kept apart; `mpacs-gateway quarantine list` shows it")
-        wake()
-        return outcome
-
-    def on_association_end(studies: frozenset[str]) -> None:
-        with opened.begin() as connection:
-            arrivals.mark_settled(connection, studies, time.time())
-        wake()
-
-    def on_refused(refusal: "Refusal") -> None:
-        _log.warning("an instance was refused: %s", refusal.reason)
-        with opened.begin() as connection:
-            arrivals_quarantine.add_quarantine(connection, refusal, time.time())
-
+    entrance = Entrance(opened, Client(state.socket).wake)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
         run_intake(
             _scp_settings(config.dicom),
             state.archive,
-            on_arrival,
-            on_association_end,
-            on_refused,
+            entrance.on_arrival,
+            entrance.settle,
+            entrance.on_refused,
             ready=lambda port: _say_ready(port=port),
             stop=stop,
         )

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gateway.cli_authority import authority
+from gateway.cli_import import import_files
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
@@ -241,6 +242,7 @@ def studies(state: Any, as_json: bool) -> None:
 
 
 main.add_command(authority)
+main.add_command(import_files)
 main.add_command(profile)
 main.add_command(quarantine)
 main.add_command(survey)

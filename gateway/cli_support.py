@@ -4,16 +4,18 @@ import datetime as dt
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
 from gateway.config import ConfigError
 from wire.errors import NameInvalid
+
+_T = TypeVar("_T")
 
 _DEFAULT_STATE = Path("mpacs-gateway-state")
 _PIPED_WIDTH = 240
@@ -100,6 +102,22 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+def counted(items: Iterable[_T], what: str) -> Iterator[_T]:
+    """The same items, while a bar on standard error says how many there were; nothing where nobody looks."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn(what), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        for item in items:
+            bar.advance(task)
+            yield item
 
 
 def print_json(value: Any) -> None:

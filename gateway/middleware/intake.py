@@ -67,7 +67,7 @@ def run_intake(
     from gateway.middleware.archive import Archive  # after import_light
     from gateway.middleware.scp import StorageScp  # after import_light
 
-    _keep_identities_out_of_logs()
+    keep_identities_out_of_logs()
     archive = Archive(archive_root)
     swept = archive.sweep()
     if swept:
@@ -81,8 +81,8 @@ def run_intake(
         scp.stop()
 
 
-def _keep_identities_out_of_logs() -> None:
-    """pydicom's warnings quote values, and so do the tracebacks of threads that end in an exception."""
+def keep_identities_out_of_logs() -> None:
+    """In a process that reads headers: pydicom's warnings quote values, and so do tracebacks of threads that fail."""
     warnings.simplefilter("ignore")
     threading.excepthook = lambda args: log.error(
         "thread %s ended: %s", args.thread.name if args.thread else "?", args.exc_type.__name__
