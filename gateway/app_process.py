@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import config as configuration
 from gateway.app import AlreadyRunning, State, lock, open_registry, set_up_log
+from gateway.app_import import watch_folder
 from gateway.config import ConfigError
 from gateway.control import Client, serve
 from gateway.supervisor import die_with_parent
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 _BROKER_WAIT_S = 5.0
 _LOCK_WAIT_S = 10.0
+_FOLDER_WAIT_S = 3.0
+"""For the file that is being taken from the import folder; one that takes longer is taken again at the next start."""
 
 
 def _say_ready(**facts: Any) -> None:
@@ -114,13 +117,17 @@ def intake(state: State) -> None:
 
     import_light()
     from gateway.management.entrance import Entrance
-    from gateway.management.index import arrivals_tables, engine  # noqa: F401  # their tables
+    from gateway.management.index import arrivals_tables, engine, people  # noqa: F401  # their tables
+    from gateway.middleware.admission import Admission
+    from gateway.middleware.archive import Archive
 
     config = configuration.load(state.root)
     opened = engine.open_index(state.index(config))
     entrance = Entrance(opened, Client(state.socket).wake)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    admission = Admission(Archive(state.archive), entrance.on_arrival, entrance.on_refused)
+    folder = watch_folder(config.imports, state, opened, admission, entrance, stop)
     try:
         run_intake(
             _scp_settings(config.dicom),
@@ -131,6 +138,8 @@ def intake(state: State) -> None:
             ready=lambda port: _say_ready(port=port),
             stop=stop,
         )
+        if folder is not None:
+            folder.join(_FOLDER_WAIT_S)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
             raise

@@ -94,6 +94,14 @@ class Delivery(Struct, frozen=True, forbid_unknown_fields=True):
     invite_min: Annotated[float, Meta(gt=0, le=1440)] = 10.0
 
 
+class Import(Struct, frozen=True, forbid_unknown_fields=True):
+    """The folder from which files are taken in: in the state folder, or anywhere by an absolute path; empty: none."""
+
+    folder: str = "import"
+    keep_days: Annotated[int, Meta(ge=0, le=3650)] = 7
+    """So long files that were taken stay in its ``done``."""
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings; every one but ``site`` has a default."""
 
@@ -105,6 +113,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     https: Https = field(default_factory=Https)
     rendering: Rendering = field(default_factory=Rendering)
     delivery: Delivery = field(default_factory=Delivery)
+    imports: Import = field(default_factory=Import, name="import")
 
     @property
     def tls(self) -> bool:

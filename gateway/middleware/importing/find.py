@@ -49,12 +49,12 @@ class Finder:
         self._make_spool = make_spool
         self._limits = limits or ZipLimits()
 
-    def find(self, paths: Sequence[Path]) -> Iterator[Found | Passed]:
+    def find(self, paths: Sequence[Path], is_named: bool = True) -> Iterator[Found | Passed]:
         """All files of ``paths``. Raises nothing: what cannot be read is ``Passed``."""
         for path in paths:
-            yield from self._path(path)
+            yield from self._path(path, is_named)
 
-    def _path(self, path: Path) -> Iterator[Found | Passed]:
+    def _path(self, path: Path, is_named: bool) -> Iterator[Found | Passed]:
         try:
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):
@@ -64,7 +64,7 @@ class Finder:
             elif kind_of(path) is Kind.DICOMDIR:
                 yield from self._folder(path.parent)
             else:
-                yield from self._file(path, str(path), is_named=True, on_medium=False, depth=0)
+                yield from self._file(path, str(path), is_named=is_named, on_medium=False, depth=0)
         except OSError as error:
             yield _unreadable(str(path), error)
 

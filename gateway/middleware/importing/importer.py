@@ -92,9 +92,12 @@ class Importer:
         self._lead = ""
         self._made = 0
 
-    def take(self, paths: Sequence[Path]) -> Iterator[Report]:
-        """Take in all that is found in ``paths``; says of each file what became of it. Raises nothing."""
-        for found in self._finder.find(paths):
+    def take(self, paths: Sequence[Path], is_named: bool = True) -> Iterator[Report]:
+        """Take in all that is found in ``paths``; says of each file what became of it. Raises nothing.
+
+        Of files that nobody named by themselves, those that cannot be taken at all are passed over, not refused.
+        """
+        for found in self._finder.find(paths, is_named):
             if isinstance(found, Passed):
                 outcome = Outcome.REFUSED if found.is_refused else Outcome.SKIPPED
                 yield Report(found.name, "", outcome, found.detail)
