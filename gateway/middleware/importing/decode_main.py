@@ -1,7 +1,7 @@
-"""The decoding process: ``python -m gateway.middleware.importing.decode_main PARENT JOB``, one for each file.
+"""The decoding process: ``python -m gateway.middleware.importing.decode_main PARENT LIMITS``, jobs on standard input.
 
-It limits itself before it opens the file, writes to its standard output alone, and ends with its parent. Its standard
-error is silent: libraries write what they like there, parts of a file too.
+It limits itself before it opens a file, ends with the first that goes wrong and with its parent, and writes to its
+standard output alone. Its standard error is silent: libraries write what they like there, parts of a file too.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _NICE = 10
 
 
 def main() -> None:
-    """Decode one file; the exit code says how it ended."""
-    parent, job = int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Job)
+    """Decode files until there are no more, or one goes wrong; the exit code says how."""
+    parent, limits = int(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=DecodeLimits)
     out = _prepare(parent)
     from gateway.middleware.importing.decode_document import document  # the libraries count as start
     from gateway.middleware.importing.decode_photo import photo
@@ -39,13 +39,16 @@ def main() -> None:
 
     decode: dict[str, Callable[[Path, DecodeLimits, Callable[[], None]], Iterator[protocol.Answer | bytes]]]
     decode = {"tiff": tiff, "jpeg": photo, "png": photo, "pdf": document}
-    resource.setrlimit(resource.RLIMIT_AS, (job.limits.memory_bytes, job.limits.memory_bytes))
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    code = 0
     try:
-        for answer in decode[job.kind](Path(job.path), job.limits, _allowance(job.limits)):
-            out.write(answer if isinstance(answer, bytes) else protocol.pack(answer))
-        out.write(protocol.pack(protocol.Done()))
-        out.flush()
-        code = 0
+        for line in sys.stdin.buffer:
+            job = msgspec.json.decode(line, type=Job)
+            _allow_page(limits)
+            for answer in decode[job.kind](Path(job.path), limits, lambda: _allow_page(limits)):
+                out.write(answer if isinstance(answer, bytes) else protocol.pack(answer))
+            out.write(protocol.pack(protocol.Done()))
+            out.flush()
     except DecodeError as error:
         code = error.ended
     except MemoryError:
@@ -75,15 +78,11 @@ def _prepare(parent: int) -> BinaryIO:
     return out
 
 
-def _allowance(limits: DecodeLimits) -> Callable[[], None]:
-    def allow_page() -> None:
-        """Move the CPU limit on: what counts is each page's own time. Reaching it is SIGXCPU, which kills."""
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_s_per_page
-        resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-    allow_page()
-    return allow_page
+def _allow_page(limits: DecodeLimits) -> None:
+    """Move the CPU limit on: what counts is each page's own time. Reaching it is SIGXCPU, which kills."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_s_per_page
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 if __name__ == "__main__":

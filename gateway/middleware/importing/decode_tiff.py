@@ -18,6 +18,7 @@ from gateway.middleware.importing.pixels import (
     is_turned,
     little_endian,
     oriented,
+    over_black_to_white,
     over_white,
     sides,
     top_bits,
@@ -240,7 +241,8 @@ def _grey(page: TiffPage, pixels: Array, form: _Form) -> Array:
         pixels = pixels.astype(np.uint8)
     if form.intercept:
         unsigned = np.uint8 if form.bits_allocated == 8 else np.uint16
-        pixels = (pixels.astype(np.int32) - form.intercept).astype(unsigned)
+        # Two's complement: adding half the range turns the sign's bit, and nothing else.
+        pixels = np.bitwise_xor(pixels.astype(pixels.dtype.newbyteorder("=")).view(unsigned), unsigned(-form.intercept))
     if "inverted" in form.changes:
         pixels = most - pixels
     if "scaled" in form.changes:
@@ -261,9 +263,5 @@ def _colour(page: TiffPage, pixels: Array) -> Array:
     kind = _alpha(page)
     if kind and pixels.shape[-1] > 3:
         alpha = pixels[..., 3]
-        if kind == _UNASSOCIATED:
-            return over_white(colour, alpha)
-        # Already weighed by its alpha: only the white behind it is lacking.
-        behind = 255 - alpha.astype(np.uint16)[..., np.newaxis]
-        colour = np.minimum(colour.astype(np.uint16) + behind, 255).astype(np.uint8)
+        colour = over_white(colour, alpha) if kind == _UNASSOCIATED else over_black_to_white(colour, alpha)
     return colour

@@ -7,11 +7,10 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -42,7 +41,7 @@ class NotDecodedError(Exception):
 
 
 class Decoding:
-    """One process, for one file."""
+    """One file in the process."""
 
     def __init__(self, process: subprocess.Popen[bytes], wall_s: float) -> None:
         self._process = process
@@ -51,6 +50,7 @@ class Decoding:
         self._fd = process.stdout.fileno()
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
+        self.is_done = False
 
     def answers(self) -> Iterator[Image | Document]:
         """What the file holds; the bytes behind each head are the caller's to read. Raises NotDecodedError."""
@@ -63,6 +63,7 @@ class Decoding:
             except (msgspec.DecodeError, RecursionError):
                 raise NotDecodedError(_REASONS[Ended.MALFORMED]) from None
             if isinstance(answer, Done):
+                self.is_done = True
                 return
             yield answer
 
@@ -95,40 +96,57 @@ class Decoding:
         return _REASONS.get(Ended(code), "") if code in set(Ended) else "its decoder fell to it"
 
 
-@contextmanager
-def decoding(
-    path: Path, kind: Literal["tiff", "jpeg", "png", "pdf"], limits: protocol.DecodeLimits
-) -> Iterator[Decoding]:
-    """Start a process for the file; it is gone when the context ends. Raises NotDecodedError where none starts."""
-    job = Job(path=str(path.absolute()), kind=kind, limits=limits)
-    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    try:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",  # the current folder must not lend modules to it
-                "-m",
-                "gateway.middleware.importing.decode_main",
-                str(os.getpid()),
-                msgspec.json.encode(job).decode(),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=environment | _LEAN_ENVIRONMENT,
-        )
-    except (OSError, ValueError):  # no memory, no descriptors, a path with a NUL
-        raise NotDecodedError("no process to decode it could be started") from None
-    try:
-        yield Decoding(process, limits.wall_s)
-    finally:
+class Decoder:
+    """Starts a process when there is a file, keeps it for the next, and replaces it when one went wrong."""
+
+    def __init__(self, limits: protocol.DecodeLimits) -> None:
+        self._limits = limits
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @contextmanager
+    def decoding(self, path: Path, kind: protocol.DecodedKind) -> Iterator[Decoding]:
+        """Decode one file. Raises NotDecodedError."""
+        process = self._process or self._start()
+        self._process = process
+        decoding = Decoding(process, self._limits.wall_s)
+        try:
+            assert process.stdin is not None
+            try:
+                process.stdin.write(msgspec.json.encode(Job(path=str(path.absolute()), kind=kind)) + b"\n")
+            except (OSError, UnicodeEncodeError, msgspec.MsgspecError):
+                raise NotDecodedError("its decoder does not take it") from None
+            yield decoding
+        finally:
+            if not decoding.is_done:
+                self.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        try:
+            return subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",  # the current folder must not lend modules to it
+                    "-m",
+                    "gateway.middleware.importing.decode_main",
+                    str(os.getpid()),
+                    msgspec.json.encode(self._limits).decode(),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env=environment | _LEAN_ENVIRONMENT,
+            )
+        except OSError:  # no memory, no descriptors
+            raise NotDecodedError("no process to decode it could be started") from None
+
+    def close(self) -> None:
+        """End the process; returns when it is gone."""
+        process, self._process = self._process, None
+        if process is None:
+            return
         process.kill()
-        if process.stdout is not None:
-            process.stdout.close()
-        _reap(process)
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.001)
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
+        process.wait()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
@@ -19,10 +19,10 @@ from gateway.middleware.attributes import AttributeCache
 from gateway.middleware.header import Header, read_header
 from gateway.middleware.importing import compose, part10
 from gateway.middleware.importing.compose import Original, Place
-from gateway.middleware.importing.decoder import Decoding, NotDecodedError, decoding
+from gateway.middleware.importing.decoder import Decoder, Decoding, NotDecodedError
 from gateway.middleware.importing.find import Finder, Found, Passed
 from gateway.middleware.importing.kinds import Kind
-from gateway.middleware.importing.protocol import MAX_INSTANCE_BYTES, DecodeLimits, Image
+from gateway.middleware.importing.protocol import MAX_INSTANCE_BYTES, DecodedKind, DecodeLimits, Image
 from gateway.middleware.importing.subject import Subject, Wishes, uid
 from gateway.middleware.refusal import HeaderError, Refusal, RefusalReason
 from gateway.middleware.spool import Spool
@@ -86,7 +86,7 @@ class Importer:
         self._source = source
         self._subject = subject
         self._wishes = wishes or Wishes()
-        self._limits = limits or DecodeLimits()
+        self._decoder = Decoder(limits or DecodeLimits())
         self._cache = AttributeCache()
         self._finder = Finder(admission.archive.spool)
         self._lead = ""
@@ -97,16 +97,22 @@ class Importer:
 
         Of files that nobody named by themselves, those that cannot be taken at all are passed over, not refused.
         """
-        for found in self._finder.find(paths, is_named):
-            if isinstance(found, Passed):
-                outcome = Outcome.REFUSED if found.is_refused else Outcome.SKIPPED
-                yield Report(found.name, "", outcome, found.detail)
-                continue
-            try:
-                yield self._dicom(found) if found.kind is Kind.DICOM else self._other(found)
-            except OSError as error:
-                detail = f"it cannot be read ({error.strerror or type(error).__name__})"
-                yield Report(found.name, found.kind, Outcome.REFUSED, detail)
+        try:
+            for found in self._finder.find(paths, is_named):
+                if isinstance(found, Passed):
+                    outcome = Outcome.REFUSED if found.is_refused else Outcome.SKIPPED
+                    yield Report(found.name, "", outcome, found.detail)
+                else:
+                    yield self._found(found)
+        finally:
+            self._decoder.close()
+
+    def _found(self, found: Found) -> Report:
+        try:
+            return self._dicom(found) if found.kind is Kind.DICOM else self._other(found)
+        except OSError as error:
+            detail = f"it cannot be read ({error.strerror or type(error).__name__})"
+            return Report(found.name, found.kind, Outcome.REFUSED, detail)
 
     # ── DICOM ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -141,8 +147,8 @@ class Importer:
         place = Place(self._subject, study, self._lead, 0, self._wishes)
         results: list[Admitted | Refusal | str] = []
         try:
-            kind = cast(Literal["tiff", "jpeg", "png", "pdf"], found.kind.value)
-            with decoding(found.path, kind, self._limits) as process:
+            kind = cast(DecodedKind, found.kind.value)
+            with self._decoder.decoding(found.path, kind) as process:
                 for index, answer in enumerate(process.answers()):
                     self._made += 1
                     place = Place(self._subject, study, self._lead, self._made, self._wishes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Change = Literal["orientation", "alpha", "depth", "palette", "inverted", "scaled", "colour-space"]
+_STRIP_VALUES = 1 << 20
 _TURNED = (5, 6, 7, 8)
 """EXIF orientations that exchange rows and columns."""
 
@@ -46,14 +48,34 @@ def is_turned(orientation: int) -> bool:
 
 def over_white(colour: Array, alpha: Array) -> Array:
     """Eight-bit samples as they look on white paper, by straight alpha of eight bits."""
-    weight = alpha.astype(np.uint16)[..., np.newaxis] if colour.ndim == 3 else alpha.astype(np.uint16)
-    mixed = colour.astype(np.uint16) * weight + 255 * (255 - weight)
-    return ((mixed + 127) // 255).astype(np.uint8)
+    out = np.empty(colour.shape, np.uint8)
+    for rows in _strips(out):
+        weight = alpha[rows].astype(np.uint16)
+        weight = weight[..., np.newaxis] if colour.ndim == 3 else weight
+        out[rows] = (colour[rows] * weight + 255 * (255 - weight) + 127) // 255
+    return out
+
+
+def over_black_to_white(colour: Array, alpha: Array) -> Array:
+    """The same of samples that are weighed by their alpha already: only the white behind them is lacking."""
+    out = np.empty(colour.shape, np.uint8)
+    for rows in _strips(out):
+        out[rows] = np.minimum(colour[rows].astype(np.uint16) + (255 - alpha[rows])[..., np.newaxis], 255)
+    return out
 
 
 def top_bits(values: Array) -> Array:
     """Sixteen-bit samples as eight, rounded."""
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    out = np.empty(values.shape, np.uint8)
+    for rows in _strips(out):
+        out[rows] = (values[rows].astype(np.uint32) * 255 + 32767) // 65535
+    return out
+
+
+def _strips(pixels: Array) -> Iterator[slice]:
+    """Few rows at a time: what is wider than a sample on the way must not be as large as the page."""
+    step = max(1, _STRIP_VALUES // max(1, pixels[:1].size))
+    return (slice(start, start + step) for start in range(0, len(pixels), step))
 
 
 def little_endian(pixels: Array) -> bytes:

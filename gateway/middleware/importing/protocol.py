@@ -19,6 +19,7 @@ MAX_ICC_BYTES: Final = 4 << 20
 MAX_INSTANCE_BYTES: Final = 2 << 30
 """Of one instance's pixel data: a value's length has 32 bits, and an instance is shown frame by frame in any case."""
 
+DecodedKind = Literal["tiff", "jpeg", "png", "pdf"]
 _Side = Annotated[int, Meta(ge=1, le=65535)]
 _Word = Annotated[str, Meta(max_length=64)]
 
@@ -39,8 +40,7 @@ class Job(msgspec.Struct, forbid_unknown_fields=True):
     """Decode this file."""
 
     path: str
-    kind: Literal["tiff", "jpeg", "png", "pdf"]
-    limits: DecodeLimits
+    kind: DecodedKind
 
 
 class Image(msgspec.Struct, tag="image", forbid_unknown_fields=True):
