@@ -110,7 +110,13 @@ def test_the_supervisor_as_it_really_starts_is_small(tmp_path: Path) -> None:
         (
             "gateway",
             "sqlalchemy",
-            {"gateway/management", "gateway/app.py", "gateway/app_status.py", "gateway/delivery"},
+            {
+                "gateway/management",
+                "gateway/app.py",
+                "gateway/app_import.py",
+                "gateway/app_status.py",
+                "gateway/delivery",
+            },
         ),
         ("gateway", "aiohttp", {"gateway/console"}),
         ("gateway", "segno", {"gateway/cli.py"}),
