@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import Device, Gateway, send, wait_for
-from benchmarks.studies import LEE, Made, demo_studies
+from benchmarks.studies import HONG, LEE, Made, demo_report, demo_studies
 
 _ROOT = Path(__file__).parent.parent / ".demo"
 _DOCTOR, _WARD = "DEMO-D17", "W3"
 _WAIT_S = 120.0
+_REPORT_LINES = 12
 
 console = Console(width=None if sys.stdout.isatty() else 140)
 
@@ -66,6 +67,19 @@ def _deliver(gateway: Gateway, device: Device, made: Made) -> Delivered:
     )
 
 
+def _deliver_report(gateway: Gateway, device: Device, made: Made) -> dict[str, Any]:
+    """A report that follows its images: it is announced and fetched alone."""
+    send(gateway.dicom_port, made.files)
+
+    def arrived() -> dict[str, Any] | None:
+        study = next(s for s in device.studies() if s["StudyInstanceUID"] == made.StudyInstanceUID)
+        reports = [report for series in study["series"] for report in series["reports"]]
+        whole = all(layer["complete"] for layer in _layers(study, "report"))
+        return reports[0] if reports and whole and study["settled"] else None
+
+    return wait_for(arrived, _WAIT_S, "the report on the device")
+
+
 def _print(delivered: list[Delivered]) -> None:
     table = Table("patient", "study", "modality", "files", "pictures", "on the wire", "C-STORE", "then on the device")
     for row in delivered:
@@ -81,6 +95,16 @@ def _print(delivered: list[Delivered]) -> None:
             f"{row.complete_s:.2f} s",
         )
     console.print(table)
+
+
+def _show_report(device: Device, made: Made, report: dict[str, Any]) -> None:
+    target = _ROOT / "reports" / made.title
+    device.cli("export", made.StudyInstanceUID, "--to", str(target), "--layer", "report")
+    (text,) = target.rglob("*.txt")
+    console.print(f"a report followed its images, as text and HTML ({report['status']}): {target}\n")
+    for line in text.read_text(encoding="utf-8").splitlines()[:_REPORT_LINES]:
+        console.print(f"    {line}", markup=False, highlight=False)
+    console.print("    …")
 
 
 def _export(device: Device, delivered: list[Delivered]) -> int:
@@ -117,6 +141,9 @@ def main() -> int:
             if pictures != expected:
                 console.print(f"[red]{expected} were announced[/red]")
                 return 1
+            chest = next(made for made in studies if made.title == "chest")
+            report = demo_report(_ROOT / "dicom", chest, HONG)
+            _show_report(device, report, _deliver_report(gateway, device, report))
             if not arguments.once:
                 _serve(gateway)
     return 0

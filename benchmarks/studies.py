@@ -106,6 +106,26 @@ def demo_studies(folder: Path) -> list[Made]:
     return made + [_study(folder, title, patient, text, sources) for title, patient, text, sources in plans]
 
 
+def demo_report(folder: Path, made: Made, patient: Patient) -> Made:
+    """A real structured report, verified, in a series of its own of ``made``; its references lead to an image there."""
+    dataset = pydicom.dcmread(real_file("test-SR.dcm"))
+    dataset.decode()  # before it gets another character set
+    dataset.SeriesNumber, dataset.SeriesDescription = 9, "Report 판독 보고서"
+    image = pydicom.dcmread(made.files[0], stop_before_pixels=True)
+    relabel(dataset, patient, made.title, "9", 1, str(image.StudyDescription))
+    waiting = [dataset]
+    while waiting:
+        item = waiting.pop()
+        waiting += item.get("ContentSequence", [])
+        for reference in item.ReferencedSOPSequence if item.get("ValueType") == "IMAGE" else []:
+            for keyword in list(reference.dir("Referenced")):
+                delattr(reference, keyword)
+            reference.ReferencedSOPClassUID = image.SOPClassUID
+            reference.ReferencedSOPInstanceUID = image.SOPInstanceUID
+    path = _save(dataset, folder / f"{made.title}-report.dcm")
+    return Made(f"{made.title}-report", made.StudyInstanceUID, (path,))
+
+
 def _ct_slices() -> tuple[Dataset, list[np.ndarray]]:
     """A template and its real slices, 512 x 512 stored values each."""
     corpus = os.environ.get("MPACS_CORPUS")
