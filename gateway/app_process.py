@@ -20,6 +20,7 @@ from gateway.control import Client, serve
 from gateway.supervisor import die_with_parent
 
 if TYPE_CHECKING:
+    from gateway.management.evictor import Evictor
     from gateway.middleware.scp_settings import ScpSettings
 
 _log = logging.getLogger(__name__)
@@ -44,12 +45,15 @@ async def core(state: State) -> None:
     from gateway.console.server import Console
     from gateway.delivery.core import Core
     from gateway.management import authority
-    from gateway.management.index import deliveries
+    from gateway.management.evictor import Evictor
+    from gateway.management.index import deliveries, uses
     from gateway.management.object_store import ObjectStore
+    from gateway.management.quota import limits_of
     from gateway.management.studio.bench import Bench
-    from gateway.management.studio.studio import studios
+    from gateway.management.studio.studio import layers_made, studios
     from gateway.management.vault import Vault
     from gateway.management.workers import RenderPool
+    from gateway.middleware.archive import Archive
 
     asyncio.get_running_loop().set_exception_handler(_log_loop_error)
     # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
@@ -59,11 +63,18 @@ async def core(state: State) -> None:
     store = ObjectStore(state.objects, config.site)
     with opened.begin() as connection:
         sizes = deliveries.all_object_sizes(connection)
+        for object_id in uses.evicted_objects(connection):
+            sizes.pop(object_id, None)
         lacking = store.lacking(sizes)
         deliveries.lose_objects(connection, lacking)
     if lacking:
         _log.warning("%d objects are not on the disk any more and are made again", len(lacking))
     store.sweep(sizes.keys() - set(lacking))
+
+    limits = limits_of(config.store, state.root)
+    made = layers_made(config.rendering)
+    evictor = Evictor(opened, Archive(state.archive), store, limits, config.delivery.window_days, made)
+    evictor.count()
 
     def chores() -> None:
         if authority.ensure(state.tls, config.host):
@@ -76,9 +87,10 @@ async def core(state: State) -> None:
     async with RenderPool(config.rendering.workers) as pool:
         lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
         vault = Vault.load(state.keys)
-        running = Core(config, opened, vault, registry, store, lanes, state.broker, chores, console.step)
+        running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker, chores, console.step)
         server = await serve(state.socket, running.wake, status)
         task = asyncio.create_task(running.run())
+        sweeping = asyncio.create_task(_sweep_archive(evictor))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         # Ready is what serves devices; a broker that is away is waited for, but not for ever.
         serving = asyncio.create_task(_all_set(running.connected, console.tried))
@@ -91,10 +103,19 @@ async def core(state: State) -> None:
         except asyncio.CancelledError:
             _log.info("asked to end")
         finally:
+            evictor.is_stopping = True
+            await sweeping
             server.close()
             await console.stop()
     opened.dispose()
     os.close(held)
+
+
+async def _sweep_archive(evictor: "Evictor") -> None:
+    """Beside everything else: on a large archive it takes a while."""
+    swept = await asyncio.to_thread(evictor.sweep)
+    if swept:
+        _log.warning("%d files of the archive that a cut had left were removed", swept)
 
 
 async def _all_set(*events: asyncio.Event) -> None:

@@ -17,6 +17,7 @@ from gateway.management.index.arrivals_tables import studies
 from gateway.management.registry import Registry
 from gateway.management.routing import Rules
 
+_GB = 1_000_000_000
 _MOST = 100_000
 _FEW_DAYS = 7
 _CONNECT_S = 2.0
@@ -31,6 +32,7 @@ def probe(state: State) -> list[dict[str, Any]]:
     connected = bool(core and core.get("broker"))
     return [
         _core_part(core),
+        *_store_parts(core),
         _part("broker", connected, config.broker_url if connected else "the core is not connected to it"),
         _console_part(core, config),
         _probe_intake(config.dicom, is_running=core is not None),
@@ -57,6 +59,18 @@ def _console_part(core: dict[str, Any] | None, config: configuration.Config) -> 
         return _part("console", False, f"its certificate {ends}: put a new one in place of https.certificate")
     web = "" if console["web"] else "; the web application is not installed"
     return _part("console", True, f"{config.origin}, certificate for {days} days{web}")
+
+
+def _store_parts(core: dict[str, Any] | None) -> list[dict[str, Any]]:
+    found = []
+    for name, store in sorted(((core or {}).get("store") or {}).items()):
+        detail = f"{store['used'] / _GB:.2f} of {store['quota'] / _GB:.2f} GB"
+        if store["over"]:
+            detail += "; above its quota, and nothing can be evicted now: raise it, or the disk will be full"
+        elif store["squeezed"]:
+            detail += f"; too small for the announcement window: raise store.{name}_gb or lower delivery.window_days"
+        found.append(_part(name, not (store["over"] or store["squeezed"]), detail))
+    return found
 
 
 def _part(name: str, healthy: bool, detail: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 AnyPort = Annotated[int, Meta(ge=0, le=65535)]
 """0: one that is free."""
 Seconds = Annotated[float, Meta(gt=0, le=31 * 86400)]
+Gigabytes = Annotated[float, Meta(gt=0, le=1_000_000)]
 FILE_NAME = "gateway.yaml"
 _HOST_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MOST_HOST_CHARACTERS = 253
@@ -102,6 +103,17 @@ class Import(Struct, frozen=True, forbid_unknown_fields=True):
     """So long files that were taken stay in its ``done``."""
 
 
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of the disk is used, in GB (10^9 bytes). Unset: a share of the disk that the state folder lies on.
+
+    ``archive_gb`` for DICOM files, ``objects_gb`` for sealed objects; ``reserve_gb`` of the disk are kept free.
+    """
+
+    archive_gb: Gigabytes | None = None
+    objects_gb: Gigabytes | None = None
+    reserve_gb: Gigabytes | None = None
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """All settings; every one but ``site`` has a default."""
 
@@ -114,6 +126,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     rendering: Rendering = field(default_factory=Rendering)
     delivery: Delivery = field(default_factory=Delivery)
     imports: Import = field(default_factory=Import, name="import")
+    store: Store = field(default_factory=Store)
 
     @property
     def tls(self) -> bool:

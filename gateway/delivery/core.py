@@ -22,6 +22,7 @@ from gateway.delivery.turns import Turns
 from gateway.management.announcer import Announcer
 from gateway.management.broker_files import AccessFile
 from gateway.management.census import Census, People
+from gateway.management.evictor import Evictor
 from gateway.management.index import arrivals, deliveries, people
 from gateway.management.object_store import ObjectStore
 from gateway.management.orders import Orders
@@ -38,6 +39,7 @@ _BREATH_S = 0.2
 """Between two looks at the index, so that an instance more does not cost a transaction more."""
 _CATCH_UP_S = 5.0
 _TIDY_S = 60.0
+_STORE_S = 5.0
 _GOODBYE_S = 2.0
 
 
@@ -51,6 +53,7 @@ class Core:
         vault: Vault,
         registry: Registry,
         store: ObjectStore,
+        evictor: Evictor,
         studios: Sequence[Studio],
         broker_folder: Path,
         chores: Callable[[], None] = lambda: None,
@@ -65,6 +68,7 @@ class Core:
         self._vault = vault
         self._registry = registry
         self._store = store
+        self._evictor = evictor
         self._chores = chores
         self._console = console
         self._access = AccessFile(broker_folder, config.site, engine, vault)
@@ -91,9 +95,13 @@ class Core:
             self._pump,
             self._presence,
         )
+        self._requests.on_served = evictor.served
+        self._requests.on_evicted = self._recall
+        evictor.on_evicted = lambda: self._loop_call(self._requests.forget_grants)
         self._lanes = Lanes(self._handle, lambda error: self._health.trouble("a request", error))
         self._lost_objects: set[str] = set()
         self._wake = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connections = 0
         self._greeted = 0
         self._herald.on_told = self._requests.forget_grants
@@ -106,6 +114,7 @@ class Core:
 
     async def run(self) -> None:
         """Serve until cancelled; says OFFLINE at the end. Raises OSError if the broker's access cannot be written."""
+        self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._access.write)
         self._link.start()
         try:
@@ -118,6 +127,7 @@ class Core:
                 group.create_task(self._health.keep_going("serving", self._pump.step))
                 group.create_task(self._health.keep_going("heads", self._heads))
                 group.create_task(self._health.keep_going("tidying", self._tidy))
+                group.create_task(self._health.keep_going("the store", self._keep_store))
                 if self._console is not None:
                     group.create_task(self._health.keep_going("the console", self._console))
         finally:
@@ -143,6 +153,7 @@ class Core:
             "devices_online": len(self._presence.online()),
             "published": self._pump.published,
             "requests_dropped": self._lanes.dropped,
+            "store": self._evictor.status(),
             "troubles": self._health.troubles,
         }
 
@@ -212,6 +223,14 @@ class Core:
         self._requests.forget_grants()
         self._wake.set()
 
+    def _recall(self, object_id: str) -> None:
+        """Somebody wants what was evicted. Called in a thread."""
+        self._loop_call(self._lost, object_id)
+
+    def _loop_call(self, function: Callable[..., None], *arguments: str) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(function, *arguments)
+
     # ── what changed ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _watch(self) -> None:
@@ -256,7 +275,12 @@ class Core:
         if self._link.connected.is_set():
             await self._herald.tidy()
 
+    async def _keep_store(self) -> None:
+        await asyncio.to_thread(self._evictor.step)
+        await asyncio.sleep(_STORE_S)
+
     def _sweep(self) -> None:
+        self._evictor.note()
         with self._engine.begin() as connection:
             people.sweep_invites(connection, time.time())
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from sqlalchemy.engine import Engine
 
@@ -13,7 +14,7 @@ from gateway.delivery.presence import Presence
 from gateway.delivery.pump import Pump
 from gateway.management.announcer import Announcer
 from gateway.management.census import Census
-from gateway.management.index import deliveries, people, told
+from gateway.management.index import deliveries, people, told, uses
 from gateway.management.index.deliveries import SealedObject
 from gateway.management.index.people import Device, Profile
 from gateway.management.orders import Orders
@@ -55,7 +56,10 @@ class Requests:
         pump: Pump,
         presence: Presence,
     ) -> None:
-        """``herald`` catches up before a Sync is answered, so that the answer is complete."""
+        """``herald`` catches up before a Sync is answered, so that the answer is complete.
+
+        ``on_served`` is called with an object that is wanted, ``on_evicted`` in a thread with one whose file went.
+        """
         self._engine = engine
         self._vault = vault
         self._site = site
@@ -67,6 +71,8 @@ class Requests:
         self._link = link
         self._pump = pump
         self._presence = presence
+        self.on_served: Callable[[str], None] = lambda object_id: None
+        self.on_evicted: Callable[[str], None] = lambda object_id: None
         self._counters: OrderedDict[str, OrderedDict[bytes, int]] = OrderedDict()
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
         self._told = 0
@@ -174,6 +180,7 @@ class Requests:
         sealed = await self._granted(profile, object_id)
         if sealed is None:
             return Gone(object=want.object)
+        self.on_served(object_id)
         count = seal.segment_count(sealed.size)
         segments = list(from_ranges(want.ranges))
         if max(segments, default=0) >= count or max(want.pages, default=0) >= manifest.page_count(count):
@@ -204,7 +211,13 @@ class Requests:
             if not told.may_fetch(connection, profile.reference, object_id):
                 return None
             found = deliveries.object_by_id(connection, object_id)
-        return found if found is not None and may_have(profile.kind, found.layer) else None
+            is_evicted = uses.is_evicted(connection, object_id)
+        if found is None or not may_have(profile.kind, found.layer):
+            return None
+        if is_evicted:
+            self.on_evicted(object_id)
+            return None
+        return found
 
     async def _order(self, profile: Profile, order: Order) -> Reply:
         verdict = await asyncio.to_thread(self._orders.take, profile, order)

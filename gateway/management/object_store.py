@@ -1,7 +1,9 @@
 """Sealed objects on disk: ciphertext at fixed offsets and its segment digests, written whole or not at all."""
 
 import os
+import threading
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -37,6 +39,9 @@ class ObjectStore:
         """``site`` is bound into every seal."""
         self._root = root
         self._site = site
+        self._counting = threading.Lock()
+        self.used_bytes = 0
+        """What the files take: counted by ``sweep``, then kept up with every write and removal."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def _path(self, object_id: str, suffix: str) -> Path:
@@ -80,6 +85,7 @@ class ObjectStore:
             for path in (*temporary, digest_file, target):
                 path.unlink(missing_ok=True)
             raise
+        self._count(_taken(size))
         return Written(object_id, key, size, Manifest(bytes(digests)).digest())
 
     @staticmethod
@@ -112,10 +118,21 @@ class ObjectStore:
             raise ObjectMissing(object_id)
         return Manifest(digests).page_message(page)
 
-    def remove(self, object_id: str) -> None:
-        """Remove an object that the index has forgotten."""
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self.used_bytes += change
+
+    def remove(self, object_id: str) -> int:
+        """Remove an object that the index has forgotten, or notes as evicted; the bytes that it took."""
+        freed = 0
         for suffix in ("sealed", "digests"):
-            self._path(object_id, suffix).unlink(missing_ok=True)
+            path = self._path(object_id, suffix)
+            with suppress(FileNotFoundError):
+                size = path.stat().st_size
+                path.unlink()
+                freed += size
+        self._count(-freed)
+        return freed
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much more and a reserve fit the disk: nothing is rendered only to be thrown away."""
@@ -136,13 +153,24 @@ class ObjectStore:
         return sealed == offset + length and digests == count * DIGEST_BYTES
 
     def sweep(self, known: Container[str]) -> int:
-        """Remove what a cut left: temporary files and objects that are not in the index. Returns how many."""
-        swept = 0
+        """Remove what a cut left: temporary files and objects that are not in the index. Returns how many.
+
+        For a start, before anything is written: what stays is counted.
+        """
+        swept = used = 0
         for path in self._root.glob("*/*"):
             if path.suffix == ".tmp" or path.name.partition(".")[0] not in known:
                 path.unlink(missing_ok=True)
                 swept += 1
+            else:
+                used += path.stat().st_size
+        self.used_bytes = used
         return swept
+
+
+def _taken(size: int) -> int:
+    """Bytes on the disk of an object of ``size`` bytes of plaintext."""
+    return seal.sealed_size(size) + seal.segment_count(size) * DIGEST_BYTES
 
 
 def _sync(descriptor: int, flush: object) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.management.census import Census
-from gateway.management.index import arrivals_read, deliveries, layers, ordered, told
+from gateway.management.index import arrivals_read, deliveries, layers, ordered, told, uses
 from gateway.management.index.arrivals_rows import InstanceRow, StudyRow
 from gateway.management.index.people import Profile
 from gateway.management.rights import may_have
@@ -45,9 +45,13 @@ class Orders:
             wanted = _instances(connection, study.id, order.series)
             if not wanted:
                 return "gone"
+            uses.note_study(connection, study.id, time.time())
+            _recall(connection, study.id, order.layer, wanted)
             if order.layer == "original":
                 return _originals(connection, study.id, wanted)
-            return "done" if _has(connection, study.id, order.layer, wanted) else "gone"
+            # What this gateway makes by itself is offered, or comes as soon as it can be made.
+            is_there = _has(connection, study.id, order.layer, wanted) or _comes(connection, study.id, order.layer)
+            return "done" if is_there else "gone"
 
     def _study(self, connection: Connection, profile: Profile, reference: str) -> StudyRow | None:
         """The study, if it is announced to the recipient and the profiles still say that it is for it."""
@@ -68,6 +72,19 @@ def _instances(connection: Connection, study_id: int, series: Collection[str]) -
     return [row for row in found if row.series_id in ids]
 
 
+def _recall(connection: Connection, study_id: int, layer: Layer, wanted: list[InstanceRow]) -> None:
+    """What was evicted of the layer is forgotten, so that it is made again of the files that are here."""
+    here = {row.series_id for row in wanted if row.state != "evicted"}
+    gone = [one for one, series_ids in uses.evicted_of(connection, study_id, layer) if series_ids & here]
+    deliveries.lose_objects(connection, gone)
+
+
+def _comes(connection: Connection, study_id: int, layer: Layer) -> bool:
+    # With the display's pictures come the thumbnails.
+    made: Layer = "display" if layer == "thumbnail" else layer
+    return bool(deliveries.work_among(connection, [study_id], [made]))
+
+
 def _originals(connection: Connection, study_id: int, wanted: list[InstanceRow]) -> Verdict:
     series_ids = {row.series_id for row in wanted}
     # A file that was missing may have come back.
@@ -85,6 +102,8 @@ def _originals(connection: Connection, study_id: int, wanted: list[InstanceRow])
 
 def _has(connection: Connection, study_id: int, layer: Layer, wanted: list[InstanceRow]) -> bool:
     series_ids = {row.series_id for row in wanted}
+    gone = {one for one, _ in uses.evicted_of(connection, study_id, layer)}
     return any(
-        one.layer == layer and series_ids & set(one.series_ids) for one in deliveries.objects_of(connection, study_id)
+        one.layer == layer and series_ids & set(one.series_ids) and one.object not in gone
+        for one in deliveries.objects_of(connection, study_id)
     )

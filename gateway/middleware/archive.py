@@ -3,17 +3,19 @@
     ROOT/spool/          temporary files; swept at start
     ROOT/archive/ab/     <sha256>.dcm
     ROOT/quarantine/ab/  what was refused, for an operator
+    ROOT/locks/          held while a file is placed and indexed, or evicted: two processes do that
 
 No name comes from a data set, so no UID and no PatientID can reach a path.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -45,9 +47,9 @@ class Archive:
         self.root = root
         self.object_limit_bytes = object_limit_bytes
         self._spool = root / "spool"
-        self._locks = tuple(threading.Lock() for _ in range(_STRIPES))
+        self._locks = tuple(_Stripe(root / "locks" / f"{number:02x}") for number in range(_STRIPES))
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in ("spool", "archive", "quarantine"):
+        for folder in ("spool", "archive", "quarantine", "locks"):
             (root / folder).mkdir(exist_ok=True, mode=0o700)
         # All shards at once: made one by one, each would cost the first arrivals a further fsync.
         for folder in ("archive", "quarantine"):
@@ -86,9 +88,16 @@ class Archive:
             spool.discard()
         return Kept(spool.digest, spool.data_digest, spool.size_bytes, relative, fresh)
 
-    def holding(self, digest: str) -> AbstractContextManager[bool]:
-        """Held while a file is placed, indexed and perhaps removed again, so that two threads do not disagree."""
-        return self._locks[int(digest[:8], 16) % _STRIPES]
+    @contextmanager
+    def holding(self, *digests: str) -> Iterator[None]:
+        """Held while files are placed, indexed and perhaps removed again, so that two of us do not disagree.
+
+        Whoever holds several takes them in one call, which takes them in one order.
+        """
+        with ExitStack() as held:
+            for stripe in sorted({int(digest[:8], 16) % _STRIPES for digest in digests}):
+                held.enter_context(self._locks[stripe])
+            yield
 
     def path(self, digest: str) -> Path:
         """Where the file with this digest lies, there or not. Raises ValueError on anything but a digest."""
@@ -127,6 +136,29 @@ class Archive:
     def sweep(self) -> int:
         """Remove temporary files that a cut left; those of living processes stay. Returns how many went."""
         return sweep(self._spool)
+
+
+class _Stripe:
+    """A lock among threads, and with its file among processes; a process that dies lets go of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._fd = -1
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            if self._fd < 0:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self._lock.release()
 
 
 def _relative(folder: str, digest: str) -> str:

@@ -40,6 +40,7 @@ from gateway.management.index.arrivals_rows import (
     SeriesRow,
     StudyRow,
 )
+from gateway.management.index.counting import ARCHIVE_BYTES, add
 from gateway.management.index.engine import next_revision
 from gateway.middleware.arrival import Arrival, StoreOutcome
 
@@ -114,6 +115,7 @@ def add_arrival(connection: Connection, arrival: Arrival, at: float) -> StoreOut
             return _keep_apart(connection, arrival, ConflictKind.BYTES, at)
         if known.state == InstanceState.EVICTED:
             connection.execute(_RESTORE, {"instance": known.id, **_stored(arrival, at)})
+            add(connection, ARCHIVE_BYTES, arrival.size_bytes)
             _touch(connection, known.study_id, at, more=0)
             return StoreOutcome.NEW
         return StoreOutcome.SAME if known.digest == arrival.digest else StoreOutcome.TWIN
@@ -133,6 +135,7 @@ def add_arrival(connection: Connection, arrival: Arrival, at: float) -> StoreOut
             **_stored(arrival, at),
         },
     )
+    add(connection, ARCHIVE_BYTES, arrival.size_bytes)
     return StoreOutcome.NEW
 
 
@@ -176,6 +179,7 @@ def _keep_apart(connection: Connection, arrival: Arrival, kind: ConflictKind, at
                 seen_at=at,
             )
         )
+        add(connection, ARCHIVE_BYTES, arrival.size_bytes)
     return StoreOutcome.CONFLICT
 
 

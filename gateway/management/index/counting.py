@@ -1,9 +1,12 @@
-"""Counters of the index that only grow, such as versions and sequences."""
+"""Counters of the index: versions and sequences, which only grow, and sums."""
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.management.index.engine import counters
+
+ARCHIVE_BYTES = "archive_bytes"
+"""The sum of what the archive's files take: it grows with each arrival, in the arrival's own transaction."""
 
 
 def increment(connection: Connection, name: str) -> int:
@@ -17,3 +20,21 @@ def increment(connection: Connection, name: str) -> int:
         connection.execute(sa.insert(counters).values(name=name, value=1))
         return 1
     return int(found)
+
+
+def add(connection: Connection, name: str, amount: int) -> None:
+    """Add to a sum, inside the caller's writing transaction."""
+    grown = sa.update(counters).where(counters.c.name == name).values(value=counters.c.value + amount)
+    if not connection.execute(grown).rowcount:
+        connection.execute(sa.insert(counters).values(name=name, value=amount))
+
+
+def put(connection: Connection, name: str, value: int) -> None:
+    """Set a sum to what was counted."""
+    if not connection.execute(sa.update(counters).where(counters.c.name == name).values(value=value)).rowcount:
+        connection.execute(sa.insert(counters).values(name=name, value=value))
+
+
+def get(connection: Connection, name: str) -> int:
+    """A counter's value; 0 before the first."""
+    return int(connection.execute(sa.select(counters.c.value).where(counters.c.name == name)).scalar() or 0)

@@ -4,16 +4,18 @@ Functions take a Connection and leave the transaction to the caller, as in ``arr
 """
 
 import json
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from gateway.management.index import ordered
 from gateway.management.index.arrivals_quarantine import set_instance_state
 from gateway.management.index.arrivals_tables import instances, studies
 from gateway.management.index.engine import metadata, next_revision
-from gateway.management.index.layers import NEEDS, lacks, lacks_pictures, reopen
+from gateway.management.index.layers import NEEDS, due_of, lacks, lacks_pictures, reopen
 from wire.messages import Layer
 
 objects = sa.Table(
@@ -151,6 +153,7 @@ def lose_objects(connection: Connection, object_ids: Collection[str]) -> None:
         if sealed.layer in NEEDS:
             reopen(connection, [int(row.instance_id) for row in connection.execute(stood)], sealed.layer)
             remove_objects(connection, [object_id])
+            _order_again(connection, sealed)
         else:
             rendered = sa.select(instances.c.id).where(instances.c.id.in_(stood), instances.c.state == "rendered")
             again = [int(row.id) for row in connection.execute(rendered)]
@@ -158,6 +161,21 @@ def lose_objects(connection: Connection, object_ids: Collection[str]) -> None:
             set_instance_state(connection, again, "received")
             mark_thumbnails(connection, sealed.study_id)
         touch(connection, sealed.study_id)
+
+
+def _order_again(connection: Connection, sealed: SealedObject) -> None:
+    """A layer that is made on request is made again only where it is ordered again."""
+    if sealed.layer == "original":
+        ordered.put(connection, sealed.study_id, sealed.series_ids, sealed.layer, time.time())
+        if not due_of(connection, sealed.study_id, sealed.layer):
+            ordered.close(connection, sealed.study_id, sealed.layer)
+
+
+def begun(connection: Connection, study_id: int, layer: Layer) -> set[int]:
+    """Ids of a study's instances of which some frames stand in an object of ``layer``."""
+    query = sa.select(object_frames.c.instance_id).join(objects, objects.c.object == object_frames.c.object)
+    rows = connection.execute(query.where(objects.c.study_id == study_id, objects.c.layer == layer).distinct())
+    return {int(row.instance_id) for row in rows}
 
 
 def gaps(connection: Connection, instance_id: int, layer: Layer, frames: int) -> list[tuple[int, int]]:

@@ -65,22 +65,23 @@ lacks_pictures: Final = sa.exists().where(
 """A condition on studies: ``display`` is still to be made of one of their instances."""
 
 
-def _due(layer: Layer) -> sa.ColumnElement[bool]:
+def due(layer: Layer) -> sa.ColumnElement[bool]:
+    """A condition on instances: this layer is still to be made of them."""
     over = sa.exists().where(layers_over.c.instance_id == t.instances.c.id, layers_over.c.layer == layer)
     return sa.and_(NEEDS[layer].instances, t.instances.c.state != "evicted", sa.not_(over))
 
 
 def lacks(layer: Layer) -> sa.ColumnElement[bool]:
     """A condition on studies: whether this layer is still to be made of one of their instances now."""
-    due = sa.exists().where(t.instances.c.study_id == t.studies.c.id, _due(layer))
+    lacking = sa.exists().where(t.instances.c.study_id == t.studies.c.id, due(layer))
     if NEEDS[layer].when_settled:
-        return sa.and_(t.studies.c.settled.is_(sa.true()), sa.not_(lacks_pictures), due)
-    return due
+        return sa.and_(t.studies.c.settled.is_(sa.true()), sa.not_(lacks_pictures), lacking)
+    return lacking
 
 
 def due_of(connection: Connection, study_id: int, layer: Layer) -> list[InstanceRow]:
     """A study's instances of which this layer is still to be made, by series and InstanceNumber."""
-    query = sa.select(t.instances).where(t.instances.c.study_id == study_id, _due(layer))
+    query = sa.select(t.instances).where(t.instances.c.study_id == study_id, due(layer))
     order = (t.instances.c.series_id, t.instances.c.InstanceNumber.is_(None), t.instances.c.InstanceNumber)
     return [InstanceRow(**row._mapping) for row in connection.execute(query.order_by(*order, t.instances.c.id))]
 

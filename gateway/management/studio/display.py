@@ -40,8 +40,19 @@ class Display:
 
     def _pending(self, study_id: int) -> list[InstanceRow]:
         with self._bench.engine.connect() as connection:
-            rows = arrivals_read.instances_of(connection, study_id, "received")
-        return sorted((row for row in rows if row.has_pixels), key=lambda row: (row.InstanceNumber or 0, row.id))
+            rows = [row for row in arrivals_read.instances_of(connection, study_id, "received") if row.has_pixels]
+            begun = deliveries.begun(connection, study_id, "display") if rows else set()
+            whole = {
+                row.id
+                for row in rows
+                if row.id in begun and not deliveries.gaps(connection, row.id, "display", frame_count(row))
+            }
+        if whole:
+            # Their files were evicted and came again; the pictures stand.
+            with self._bench.engine.begin() as connection:
+                arrivals_quarantine.set_instance_state(connection, whole, "rendered", "")
+        lacking = [row for row in rows if row.id not in whole]
+        return sorted(lacking, key=lambda row: (row.InstanceNumber or 0, row.id))
 
     async def _series(self, series: SeriesRow, pending: Sequence[InstanceRow]) -> AsyncGenerator[None, None]:
         batch = Batch("display")

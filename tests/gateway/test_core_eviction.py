@@ -1,0 +1,106 @@
+"""A gateway whose stores are far too small, seen from a device: what was evicted is made again, or said to be gone."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies import Made, demo_studies
+from tests.support.broker_process import wait_until
+from tests.support.gateway_devices import WireDevice, header_of
+from tests.support.gateways import RunningGateway
+from wire.messages import Done, Gone, ObjectEntry, Order, Refused
+from wire.names import encode_reference
+
+SETTINGS = {"delivery": {"settle_s": 0.5, "head_ward_s": 2.0, "head_s": 3.0}, "store": {"reserve_gb": 0.001}}
+TINY_GB = 1e-6
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return min(demo_studies(tmp_path_factory.mktemp("studies")), key=lambda one: len(one.files))
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, made: Made) -> Iterator[RunningGateway]:
+    with RunningGateway(tmp_path / "state", settings=SETTINGS) as running:
+        running.cli("profile", "add", "doctor", "D-1", "--attends", "*")
+        running.store(made.files)
+        running.wait_studies(1)
+        yield running
+
+
+def parts(gateway: RunningGateway) -> dict[str, dict[str, object]]:
+    return {part["part"]: part for part in json.loads(gateway.run_cli("status", "--json").stdout)}
+
+
+def squeeze(gateway: RunningGateway, **store: float) -> None:
+    gateway.configure({"store": store})
+    gateway.restart()
+
+
+def doctor_of(gateway: RunningGateway) -> WireDevice:
+    device = WireDevice.enrol(gateway.mqtt_port, gateway.cli("invite", "doctor:D-1", json=True)["uri"]).connect()
+    device.sync()
+    device.wait(lambda: device.is_current() and device.current(), "all announcements")
+    return device
+
+
+def displays(device: WireDevice) -> list[ObjectEntry]:
+    return [one for announcement in device.current().values() for one in announcement.objects if one.layer == "display"]
+
+
+def test_an_evicted_object_is_gone_and_made_again(gateway: RunningGateway) -> None:
+    detail = str(parts(gateway)["objects"]["detail"])
+    assert detail.endswith(" GB") and parts(gateway)["archive"]["healthy"]
+    squeeze(gateway, objects_gb=TINY_GB)
+    objects = gateway.folder / "objects"
+    wait_until(lambda: not list(objects.glob("*/*.sealed")), 30, "everything is evicted")
+    assert "announcement window" in str(parts(gateway)["objects"]["detail"])
+    assert gateway.run_cli("status").returncode == 1
+    squeeze(gateway, objects_gb=1.0)
+    assert not list(objects.glob("*/*.sealed")), "a restart makes nothing of what nobody wants"
+    device = doctor_of(gateway)
+    try:
+        before = {one.object for one in displays(device)}
+        entry = displays(device)[0]
+        assert device.ask(device.want(entry, [(0, 0)])) == Gone(object=entry.object)
+
+        def made_again() -> list[ObjectEntry]:
+            return [one for one in displays(device) if one.object not in before]
+
+        device.wait(lambda: device.is_current() and made_again(), "it is announced under a new id", 60)
+        fresh = made_again()[0]
+        assert header_of(fresh, device.fetch(fresh)).parts
+        assert f"{encode_reference(fresh.object)}.sealed" in {path.name for path in objects.glob("*/*.sealed")}
+    finally:
+        device.stop()
+
+
+def test_an_evicted_study_is_gone_until_it_comes_again(gateway: RunningGateway, made: Made) -> None:
+    sent = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (gateway.folder / "archive").rglob("*.dcm")}
+    assert len(sent) == len(made.files)
+    squeeze(gateway, archive_gb=TINY_GB)
+    wait_until(lambda: not list((gateway.folder / "archive").rglob("*.dcm")), 30, "everything is evicted")
+    squeeze(gateway, archive_gb=1.0)
+    device = doctor_of(gateway)
+    try:
+        (study,) = device.current().values()
+        recipient = device.welcome.enrolled.recipients[0].recipient
+        order = Order(kind="doctor", recipient=recipient, study=study.study, layer="original", series=[])
+        assert device.ask(order) == Refused(reason="gone")
+        # What was made of it is served as before.
+        assert header_of(displays(device)[0], device.fetch(displays(device)[0])).parts
+        gateway.store(made.files)
+        gateway.wait_studies(1)
+        assert isinstance(device.ask(order), Done)
+        device.wait(
+            lambda: any(one.layer == "original" for found in device.current().values() for one in found.objects),
+            "the files are offered",
+        )
+        found = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (gateway.folder / "archive").rglob("*.dcm")}
+        assert len(found) == len(made.files)
+    finally:
+        device.stop()
