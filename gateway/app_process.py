@@ -45,36 +45,18 @@ async def core(state: State) -> None:
     from gateway.console.server import Console
     from gateway.delivery.core import Core
     from gateway.management import authority
-    from gateway.management.evictor import Evictor
-    from gateway.management.index import deliveries, uses
-    from gateway.management.object_store import ObjectStore
-    from gateway.management.quota import limits_of
+    from gateway.management.stores import open_stores
     from gateway.management.studio.bench import Bench
-    from gateway.management.studio.studio import layers_made, studios
+    from gateway.management.studio.studio import studios
     from gateway.management.vault import Vault
     from gateway.management.workers import RenderPool
-    from gateway.middleware.archive import Archive
 
     asyncio.get_running_loop().set_exception_handler(_log_loop_error)
     # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
     held = lock(state, ".core.lock", _LOCK_WAIT_S)
     config, opened, registry = open_registry(state)
     authority.ensure(state.tls, config.host)
-    store = ObjectStore(state.objects, config.site)
-    with opened.begin() as connection:
-        sizes = deliveries.all_object_sizes(connection)
-        for object_id in uses.evicted_objects(connection):
-            sizes.pop(object_id, None)
-        lacking = store.lacking(sizes)
-        deliveries.lose_objects(connection, lacking)
-    if lacking:
-        _log.warning("%d objects are not on the disk any more and are made again", len(lacking))
-    store.sweep(sizes.keys() - set(lacking))
-
-    limits = limits_of(config.store, state.root)
-    made = layers_made(config.rendering)
-    evictor = Evictor(opened, Archive(state.archive), store, limits, config.delivery.window_days, made)
-    evictor.count()
+    store, evictor = open_stores(opened, config, state.archive, state.objects)
 
     def chores() -> None:
         if authority.ensure(state.tls, config.host):
@@ -113,7 +95,11 @@ async def core(state: State) -> None:
 
 async def _sweep_archive(evictor: "Evictor") -> None:
     """Beside everything else: on a large archive it takes a while."""
-    swept = await asyncio.to_thread(evictor.sweep)
+    try:
+        swept = await asyncio.to_thread(evictor.sweep)
+    except Exception as error:
+        _log.warning("the archive could not be swept: %s", type(error).__name__)
+        return
     if swept:
         _log.warning("%d files of the archive that a cut had left were removed", swept)
 

@@ -95,15 +95,19 @@ class Core:
             self._pump,
             self._presence,
         )
-        self._requests.on_served = evictor.served
-        self._requests.on_evicted = self._recall
-        evictor.on_evicted = lambda: self._loop_call(self._requests.forget_grants)
         self._lanes = Lanes(self._handle, lambda error: self._health.trouble("a request", error))
         self._lost_objects: set[str] = set()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections = 0
         self._greeted = 0
+        self._wire()
+
+    def _wire(self) -> None:
+        """Who hears of what."""
+        self._requests.on_served = self._evictor.served
+        self._requests.on_evicted = self._recall
+        self._evictor.on_evicted = lambda: self._loop_call(self._requests.forget_grants)
         self._herald.on_told = self._requests.forget_grants
         self._herald.on_people = self._follow
         self._link.on_connected = self._arrive
