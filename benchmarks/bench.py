@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import Device, Gateway, send
+from benchmarks.many import slowed
 from benchmarks.raw_mqtt import raw_goodput
 from benchmarks.studies import Made, long_ct
 
 _SLICES, _QUICK_SLICES = 300, 60
 _STUDIES, _QUICK_STUDIES = 3, 1
+_ROUNDS, _QUICK_ROUNDS = 5, 1
 
 console = Console(stderr=True)
 
@@ -72,6 +74,9 @@ def measure(folder: Path, quick: bool) -> list[dict[str, Any]]:
         goodput = _goodput(gateway, folder / "second", studies, size_bytes)
     raw = raw_goodput(folder / "gateway", sealed)
     results.append(_entry("goodput", goodput, "MB/s", "the same bytes by paho through the same broker, QoS 0", raw))
+    with_slow, without = slowed(folder / "many", slices, _QUICK_ROUNDS if quick else _ROUNDS)
+    peer = "the same nine without it"
+    results.append(_entry("nine_devices_beside_one_at_1_mbit", with_slow, "s", peer, without))
     return results
 
 

@@ -1,6 +1,7 @@
 """Which objects are fetched, and how the link's credit is shared among them."""
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,9 @@ from wire.receiver import Ask
 from wire.topics import ObjectTopic
 
 MAX_AT_ONCE = 3
+"""Objects that are asked for."""
+MAX_OPEN = 16
+"""Objects that are subscribed: what another device of the recipient asks for comes without asking."""
 RETRY_S = 30.0
 """How long an object rests that is gone at the gateway, does not open, or does not fit on the disk."""
 
@@ -32,7 +36,7 @@ OnComplete = Callable[[Held], None]
 
 
 class Fetcher:
-    """Keeps at most three downloads going; they outlive connections."""
+    """Keeps a few downloads going, and listens for those that come next; they outlive connections."""
 
     def __init__(self, store: Store, disk: DiskThread, events: Events, on_complete: OnComplete) -> None:
         """Nothing is wanted yet."""
@@ -170,14 +174,23 @@ class Fetcher:
 
     def _begin(self) -> None:
         now = time.monotonic()
-        for object_id in self._missing:
-            if len(self._active) + len(self._starting) >= MAX_AT_ONCE:
+        for rank, object_id in enumerate(self._missing):
+            if len(self._active) + len(self._starting) >= MAX_OPEN and not (rank < MAX_AT_ONCE and self._make_room()):
                 return
             busy = object_id in self._active or object_id in self._starting
             if not busy and self._resting.get(object_id, 0.0) <= now:
                 self._resting.pop(object_id, None)
                 self._starting.add(object_id)
                 self._spawn(self._start(object_id, *self._targets[object_id]))
+
+    def _make_room(self) -> bool:
+        """Give up listening for one object, since a more urgent one is to be asked for."""
+        first = set(itertools.islice(self._missing, MAX_AT_ONCE))
+        for download in reversed(self._active.values()):
+            if not download.in_flight and download.object_id not in first:
+                self._stop(download)
+                return True
+        return False
 
     async def _start(self, object_id: str, held: Held, entry: ObjectEntry) -> None:
         try:
@@ -202,11 +215,17 @@ class Fetcher:
         """Send what is to be asked; when to look again."""
         deadline = now + RETRY_S
         ready = [one for one in self._active.values() if one.ready_on is self._session and not one.complete]
-        for download in ready:
-            others = sum(one.in_flight for one in ready if one is not download)
+        urgent = set(itertools.islice((one for one in self._missing if one in self._active), MAX_AT_ONCE))
+        asking = [one for one in ready if one.object_id in urgent or one.in_flight]
+        for download in asking:
+            others = sum(one.in_flight for one in asking if one is not download)
             # A share for each, or a credit that shrank could leave all of them waiting for one another.
-            budget = max(self._pace.credit - others, self._pace.credit // len(ready), 1)
+            budget = max(self._pace.credit - others, self._pace.credit // len(asking), 1)
             self._ask(download, now, min(budget, MAX_CREDIT))
+        for download in ready:
+            if download not in asking:
+                # Without segments: the page that vouches for those that another device asked for.
+                self._ask(download, now, 0)
         for download in self._active.values():
             download.save_if_due(now, self._disk, partial(self._saved, download))
             deadline = min(deadline, download.next_deadline() or deadline)
@@ -230,7 +249,7 @@ class Fetcher:
             object=download.entry.object,
             pages=list(ask.pages),
             ranges=to_ranges(ask.segments)[:MAX_RANGES],
-            credit=max(len(ask.segments), min(budget, MAX_CREDIT)),
+            credit=max(len(ask.segments), min(budget, MAX_CREDIT), 1),
             again=ask.again,
         )
 

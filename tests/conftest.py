@@ -31,6 +31,16 @@ _FIXTURES = {
 """Fixtures that start a real peer, whatever the test's markers say."""
 
 
+def _put_own_programs_last() -> None:
+    """In an activated environment pynetdicom's ``storescu`` and ``echoscu`` would stand in for DCMTK's."""
+    own = str(Path(sys.prefix, "bin"))
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    os.environ["PATH"] = os.pathsep.join(sorted(folders, key=lambda folder: folder == own))
+
+
+_put_own_programs_last()
+
+
 def _marked(item: pytest.Item) -> list[str]:
     return [str(mark.args[0]) for mark in item.iter_markers("peer")]
 

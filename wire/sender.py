@@ -21,7 +21,7 @@ Part = Literal["page", "segment"]
 _Item = int
 
 _LEAST_ON_WAY_S = 2.0
-_MOST_ON_WAY_S = 60.0
+_MOST_ON_WAY_S = 120.0
 _ON_WAY_LAGS = 1.5
 
 
@@ -133,7 +133,7 @@ class Sender:
     """All flows of one gateway. Times in seconds of any steady clock."""
 
     def __init__(
-        self, hold_s: float = 0.15, repeat_s: float = 0.5, repair_share: int = 4, forget_s: float = 60.0
+        self, hold_s: float = 0.15, repeat_s: float = 0.5, repair_share: int = 12, forget_s: float = 60.0
     ) -> None:
         """Gather askers for ``hold_s``; repeat nothing within ``repeat_s``; one of ``repair_share`` is a repair.
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.slow_link import SlowLink
 from benchmarks.studies import Made
 from tests.support.brokers import wait_until
 from tests.support.devices import PublishCounter, RunningDevice
 from tests.support.gateways import RunningGateway
-from tests.support.proxies import SlowLink
-from wire.pace import START_CREDIT
+from wire.limits import MAX_CREDIT
 
 _BYTES_PER_S = 1_500_000
-_WINDOW = 2 * START_CREDIT
+_WINDOW = MAX_CREDIT
 
 
 @pytest.mark.timeout(240)

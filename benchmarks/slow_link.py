@@ -17,6 +17,8 @@ class SlowLink:
         self.down_bytes = 0
         self.port = 0
         self._target = target_port
+        self._released = asyncio.Event()
+        self._released.set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -29,11 +31,20 @@ class SlowLink:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
+    def hold(self) -> None:
+        """What connects from now on waits for ``release``."""
+        self._loop.call_soon_threadsafe(self._released.clear)
+
+    def release(self) -> None:
+        """Let through what waits and what is to come."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
     async def _listen(self) -> int:
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         return int(server.sockets[0].getsockname()[1])
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._released.wait()
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=2 * _PIECE_BYTES)
         except OSError:
