@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from gateway.cli_authority import authority
 from gateway.cli_import import import_files
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
-from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
+from gateway.cli_support import fail, json_option, local_time, print_json, printable, state_option, table
 from gateway.cli_survey import survey
 from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
 from wire.errors import NameInvalid
@@ -63,7 +64,8 @@ def init(state: Any, site: str, host: str, dicom_port: int, mqtt_port: int | Non
         https=Https(port=https_port),
     )
     app.init(state, config)
-    click.echo(f"made {state.root} for site {site}; next: mpacs-gateway --state {state.root} run")
+    folder = shlex.quote(str(state.root))
+    click.echo(f"made {folder} for site {site}; next: mpacs-gateway --state {folder} run")
 
 
 @main.command()
@@ -189,11 +191,13 @@ def devices(state: Any, as_json: bool) -> None:
 
 @main.command()
 @click.argument("device")
+@click.option("--yes", is_flag=True, help="Do not ask, where DEVICE is only the beginning of a reference.")
 @state_option
-def revoke(state: Any, device: str) -> None:
+def revoke(state: Any, device: str, yes: bool) -> None:
     """Shut a device out: its login and its keys end now, its lease is not renewed. DEVICE is its reference.
 
-    What it received stays readable on it until the lease ends (72 hours unless set).
+    Of a reference its beginning will do, if no other begins so. What it received stays readable on it until the lease
+    ends (72 hours unless set).
 
     \b
     Example:
@@ -204,7 +208,11 @@ def revoke(state: Any, device: str) -> None:
 
     config, opened, registry = app.open_registry(state)
     try:
-        revoked = registry.revoke(device)
+        meant, profile = registry.device(device)
+        if meant.device != device and not yes:
+            whose = printable(f"{meant.name}, of {profile.kind} {profile.identifier}" if profile else meant.name)
+            click.confirm(f"revoke {meant.device} ({whose})?", abort=True, err=True)
+        revoked = registry.revoke(meant.device)
     except Unknown as error:
         fail(str(error))
     app.publish_access(state, config, opened)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from gateway.cli_support import fail, json_option, print_json, state_option, table
+from gateway.cli_support import fail, json_option, print_json, printable, state_option, table
 from wire.names import check_kind
 
 _KIND = click.Choice(["patient", "doctor", "ward"])
@@ -76,9 +76,10 @@ def profile_list(state: Any, as_json: bool) -> None:
 @profile.command("remove")
 @click.argument("kind", type=_KIND)
 @click.argument("identifier", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask, where devices are shut out.")
 @state_option
-def profile_remove(state: Any, kind: str, identifier: str) -> None:
-    """Remove a profile and revoke its devices.
+def profile_remove(state: Any, kind: str, identifier: str, yes: bool) -> None:
+    """Remove a profile and revoke its devices; says which, and asks.
 
     \b
     Example:
@@ -88,6 +89,14 @@ def profile_remove(state: Any, kind: str, identifier: str) -> None:
     from gateway.management.registry import Unknown
 
     config, opened, registry = app.open_registry(state)
+    reference = registry.reference(check_kind(kind), identifier)
+    out = [d for d, p in registry.devices() if p.reference == reference and d.revoked_at is None]
+    for device in out:
+        click.echo(f"shuts out {device.device} ({printable(device.name)})", err=True)
+    if out and not yes:
+        click.confirm(
+            f"remove {kind} {printable(identifier)} and revoke {len(out)} of its devices?", abort=True, err=True
+        )
     try:
         registry.remove_profile(check_kind(kind), identifier)
     except Unknown as error:

@@ -1,20 +1,68 @@
-"""``mpacs-gateway quarantine``: what was refused, and what was kept apart."""
+"""``mpacs-gateway quarantine``: what was refused, what was kept apart, what could not be rendered."""
 
-from typing import Any
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli_support import json_option, local_time, print_json, state_option, table
+from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
+
+if TYPE_CHECKING:
+    from gateway.management.quarantine import Item, Quarantine
+
+_ID_CHARACTERS = 12
+_ids = click.argument("ids", nargs=-1, metavar="[ID]...")
+_all = click.option("--all", "every", is_flag=True, help="All of them.")
 
 
 @click.group()
 def quarantine() -> None:
-    """Instances that were refused, and instances that were kept apart from others.
+    """Files that were refused, instances that were kept apart, and instances that could not be rendered.
 
     \b
     Example:
       mpacs-gateway quarantine list
     """
+
+
+@contextmanager
+def _opened(state: Any) -> Iterator["Quarantine"]:
+    from gateway import app
+    from gateway.app_import import doorway
+
+    _, opened, _ = app.open_registry(state)
+    with doorway(state, opened) as (admission, entrance):
+        from gateway.management.quarantine import Quarantine
+
+        yield Quarantine(opened, admission, entrance.wake)
+    opened.dispose()
+
+
+def _chosen(kept: "Quarantine", ids: tuple[str, ...], every: bool) -> list["Item"]:
+    from gateway.management.quarantine import UnknownItemError
+
+    if bool(ids) == every:
+        raise click.UsageError("name them by their ids, or say --all")
+    try:
+        return kept.all() if every else [kept.find(one) for one in ids]
+    except UnknownItemError as error:
+        fail(str(error))
+
+
+def _described(item: "Item") -> dict[str, Any]:
+    return {
+        "id": item.digest[:_ID_CHARACTERS],
+        "what": item.what,
+        "reason": item.reason,
+        "detail": item.detail,
+        "source": item.source,
+        "at": local_time(item.at),
+        "times": item.times,
+        "size_bytes": item.size_bytes,
+        "path": item.path,
+    }
 
 
 @quarantine.command("list")
@@ -27,44 +75,109 @@ def quarantine_list(state: Any, as_json: bool) -> None:
     Example:
       mpacs-gateway quarantine list --json
     """
-    from gateway import app
-    from gateway.management.index import arrivals_quarantine, arrivals_read
-
-    _, opened, _ = app.open_registry(state)
-    with opened.connect() as connection:
-        refused = [
-            {
-                "what": "refused",
-                "reason": row.reason,
-                "detail": row.detail,
-                "source": row.source,
-                "at": local_time(row.refused_at),
-                "times": row.times,
-                "path": row.path,
-            }
-            for row in arrivals_quarantine.list_quarantine(connection)
-        ]
-        apart = [
-            {
-                "what": "kept apart",
-                "reason": f"conflict-{row.kind}",
-                "detail": _CONFLICTS.get(row.kind, ""),
-                "source": row.source,
-                "at": local_time(row.seen_at),
-                "times": 1,
-                "path": row.path,
-            }
-            for row in arrivals_read.list_conflicts(connection)
-        ]
-    found = refused + apart
+    with _opened(state) as kept:
+        found = [_described(item) for item in kept.all()]
     if as_json:
         print_json(found)
         return
-    columns = ["what", "reason", "detail", "source", "at", "times", "path"]
+    columns = ["id", "what", "reason", "detail", "source", "at", "times", "path"]
     table(columns, [[str(row[column]) for column in columns] for row in found])
 
 
-_CONFLICTS = {
-    "bytes": "other bytes under a SOPInstanceUID that is known; the first stays",
-    "patient": "another patient under a StudyInstanceUID that is known; the first stays",
-}
+@quarantine.command("show")
+@click.argument("id_", metavar="ID")
+@click.option("--identity", is_flag=True, help="Also whose it says it is, and its UIDs; look who stands behind you.")
+@json_option
+@state_option
+def quarantine_show(state: Any, id_: str, identity: bool, as_json: bool) -> None:
+    """Show one: why it is here, and what its header says. ID may be the beginning of an id.
+
+    \b
+    Example:
+      mpacs-gateway quarantine show 3fa94c
+    """
+    from gateway.middleware.intake import import_light
+
+    with _opened(state) as kept:
+        (item,) = _chosen(kept, (id_,), every=False)
+        import_light()
+        from gateway.middleware.summary import summarise
+
+        try:
+            header = summarise(kept.file(item), identity)
+        except FileNotFoundError:
+            header = {"unreadable": "its file is gone"}
+    described = _described(item)
+    if as_json:
+        print_json({**described, "header": header})
+        return
+    table(["", ""], [[name, str(value)] for name, value in {**described, **header}.items()])
+
+
+@quarantine.command("retry")
+@_ids
+@_all
+@json_option
+@state_option
+def quarantine_retry(state: Any, ids: tuple[str, ...], every: bool, as_json: bool) -> None:
+    """Try them again: through the door, or in rendering. Exit 1 if one is refused again.
+
+    After an update that reads more, or when the room that was lacking is there. One that was refused because it did
+    not match its own C-STORE request is taken for what its header says.
+
+    \b
+    Example:
+      mpacs-gateway quarantine retry 3fa94c
+    """
+    with _opened(state) as kept:
+        found = [_retried(kept, item) for item in _chosen(kept, ids, every)]
+    if as_json:
+        print_json(found)
+    else:
+        table(["id", "what", "outcome", "why"], [[str(value) for value in row.values()] for row in found])
+    sys.exit(1 if any(row["outcome"] in ("refused", "gone") for row in found) else 0)
+
+
+def _retried(kept: "Quarantine", item: "Item") -> dict[str, Any]:
+    """``outcome`` is new, known, kept apart, refused, gone, or queued: to be rendered by the gateway when it runs."""
+    from gateway.middleware.refusal import Refusal
+
+    names = {"new": "new", "same": "known", "twin": "known", "conflict": "kept apart"}
+    try:
+        result = kept.retry(item)
+    except FileNotFoundError:
+        outcome, why = "gone", "its file is not there any more: drop it"
+    else:
+        if result is None:
+            outcome, why = "queued", "the gateway renders it again when it runs"
+        elif isinstance(result, Refusal):
+            outcome, why = "refused", result.detail
+        else:
+            outcome, why = names[result.outcome], ""
+    return {"id": item.digest[:_ID_CHARACTERS], "what": item.what, "outcome": outcome, "why": why}
+
+
+@quarantine.command("drop")
+@_ids
+@_all
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@state_option
+def quarantine_drop(state: Any, ids: tuple[str, ...], every: bool, yes: bool, as_json: bool) -> None:
+    """Delete them for ever; the senders still have them, perhaps.
+
+    \b
+    Example:
+      mpacs-gateway quarantine drop 3fa94c 81b2 --yes
+    """
+    with _opened(state) as kept:
+        chosen = _chosen(kept, ids, every)
+        if chosen and not yes:
+            size = sum(item.size_bytes for item in chosen)
+            click.confirm(f"delete {len(chosen)} with {size} bytes for ever?", abort=True, err=True)
+        for item in chosen:
+            kept.drop(item)
+    if as_json:
+        print_json([{"id": item.digest[:_ID_CHARACTERS], "what": item.what, "outcome": "dropped"} for item in chosen])
+    else:
+        click.echo(f"dropped {len(chosen)}")

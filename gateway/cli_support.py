@@ -73,7 +73,7 @@ def _told_errors() -> Iterator[None]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names come from strangers' headers, which must not reach a terminal with its control characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
@@ -86,7 +86,7 @@ def table(columns: list[str], rows: list[list[str]]) -> None:
 
     made = Table(*columns)
     for row in rows:
-        made.add_row(*(Text(_printable(cell)) for cell in row))  # Text: no markup either
+        made.add_row(*(Text(printable(cell)) for cell in row))  # Text: no markup either
     console = Console()
     if not console.is_terminal:
         console.width = _PIPED_WIDTH  # a file or a pipe has no edge: nothing is cut

@@ -6,7 +6,7 @@ import time
 import unicodedata
 from dataclasses import dataclass
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from gateway.config import Config
 from gateway.management.index import people, told
@@ -136,17 +136,21 @@ class Registry:
         )
         return Invitation(enrolment.format_link(self._config.origin, link), expires_at)
 
+    def device(self, beginning: str) -> tuple[Device, Profile | None]:
+        """The device whose reference begins so, and whose it is; Unknown if none or several do."""
+        with self._engine.connect() as connection:
+            found = _fitting(connection, beginning)
+            return found, people.profile_by_reference(connection, found.reference)
+
     def revoke(self, device: str) -> Device:
         """Revoke a device by its reference or a unique beginning of it; Unknown if none fits.
 
         Login, lease and epoch end in one transaction; once more is no error.
         """
         with self._engine.begin() as connection:
-            fitting = [d for d in people.all_devices(connection) if d.device.startswith(device)] if device else []
-            if len(fitting) != 1:
-                raise Unknown("no device, or more than one, has this reference; `mpacs-gateway devices` shows all")
-            people.revoke_device(connection, fitting[0].device, time.time())
-            return fitting[0]
+            found = _fitting(connection, device)
+            people.revoke_device(connection, found.device, time.time())
+            return found
 
     # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -210,3 +214,10 @@ class Registry:
         if device.lease_secret is None:
             raise Unknown("this device was revoked")
         return Lease(secret=device.lease_secret, expires=int((now + self._config.delivery.lease_h * 3600) * _MS))
+
+
+def _fitting(connection: Connection, beginning: str) -> Device:
+    found = [d for d in people.all_devices(connection) if d.device.startswith(beginning)] if beginning else []
+    if len(found) != 1:
+        raise Unknown("no device, or more than one, has this reference; `mpacs-gateway devices` shows all")
+    return found[0]

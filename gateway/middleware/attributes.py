@@ -19,13 +19,14 @@ DEFER_BYTES = 64 << 10
 """Longer values than this are never read into memory."""
 
 
-def _tags(*keywords: str) -> tuple[int, ...]:
-    tags = [tag_for_keyword(keyword) for keyword in keywords]
-    assert None not in tags
-    return tuple(sorted(tag for tag in tags if tag is not None))
+def tags(*keywords: str) -> tuple[int, ...]:
+    """Their tags, ascending, which is the order of a data set."""
+    found = [tag_for_keyword(keyword) for keyword in keywords]
+    assert None not in found
+    return tuple(sorted(tag for tag in found if tag is not None))
 
 
-IDENTITY = _tags(
+IDENTITY = tags(
     "SpecificCharacterSet",
     "StudyInstanceUID",
     "SeriesInstanceUID",
@@ -39,7 +40,7 @@ IDENTITY = _tags(
     "NumberOfFrames",
 )
 
-STUDY = _tags(
+STUDY = tags(
     "PatientName",
     "PatientID",
     "IssuerOfPatientID",
@@ -76,7 +77,7 @@ STUDY = _tags(
     "TimezoneOffsetFromUTC",
 )
 
-SERIES = _tags(
+SERIES = tags(
     "Modality",
     "SeriesInstanceUID",
     "SeriesNumber",

@@ -121,7 +121,7 @@ class _Parsed:
         self._seen_any = False
         self._end_of_file = _size(file)
         if syntax == DeflatedExplicitVRLittleEndian:
-            file, whole = _inflate_head(file)
+            file, whole = inflate_head(file)
             # Past what was kept nothing can be checked; the count has said whether the stream is whole.
             self._end_of_file = _size(file) if whole else _INFLATE_LIMIT_BYTES
         self._file = file
@@ -249,7 +249,7 @@ def _undeclared_utf8(data: Dataset) -> bool:
         return False
 
 
-def _inflate_head(file: BinaryIO) -> tuple[BinaryIO, bool]:
+def inflate_head(file: BinaryIO) -> tuple[BinaryIO, bool]:
     """Inflate the head of a deflated data set (PS3.5 section A.5) and run over the rest.
 
     Returns:

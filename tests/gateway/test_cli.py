@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -205,6 +206,33 @@ def test_what_cannot_be_is_refused_with_a_reason(state: str, identifier: str | b
         assert "add it with" in refused(cli("invite", f"patient:{text}", "--state", state))
     if text == "*" or isinstance(identifier, bytes):
         refused(shell("profile", "add", "patient", text, "--state", state))
+
+
+def test_a_device_is_shut_out_by_its_whole_reference_or_after_a_question(tmp_path: Path) -> None:
+    from tests.support.gateway_office import Office
+
+    with Office(tmp_path / "a folder") as office:
+        doctor = office.profile("doctor", "D-1", "Kim^Minsu")
+        devices = [office.device(doctor).device for _ in range(3)]
+        options = ["--state", str(office.state.root)]
+        begin = devices[0][:20]
+        asked = CliRunner().invoke(main, ["revoke", begin, *options], input="n\n")
+        assert asked.exit_code == 1 and devices[0] in asked.stderr and "doctor D-1" in asked.stderr
+        assert cli("revoke", begin, *options).returncode == 1  # nobody there to answer
+        assert [d.revoked_at for d, _ in office.registry.devices()] == [None] * 3
+        assert cli("revoke", begin, "--yes", *options).returncode == 0
+        assert cli("revoke", devices[1], *options).returncode == 0
+        removed = CliRunner().invoke(main, ["profile", "remove", "doctor", "D-1", *options], input="n\n")
+        assert removed.exit_code == 1 and devices[2] in removed.stderr and devices[0] not in removed.stderr
+        assert len(office.registry.profiles()) == 1
+        assert cli("profile", "remove", "doctor", "D-1", "--yes", *options).returncode == 0
+        assert office.registry.profiles() == []
+
+
+def test_what_init_says_next_can_be_pasted(tmp_path: Path) -> None:
+    folder = tmp_path / "my state's folder"
+    said = cli("init", "--state", str(folder)).stdout
+    assert shlex.split(said.partition("next: ")[2]) == ["mpacs-gateway", "--state", str(folder), "run"]
 
 
 def test_unknown_people_and_devices_are_said(state: str) -> None:

@@ -1,0 +1,167 @@
+"""What an operator has to look at: files that were refused, instances kept apart, instances that were not rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from gateway.management.index import arrivals_quarantine, arrivals_read, layers
+from gateway.management.index import arrivals_tables as t
+from gateway.management.index.arrivals_rows import ConflictKind, InstanceRow
+from gateway.middleware.admission import Admission, Admitted
+from gateway.middleware.arrival import StoreOutcome
+from gateway.middleware.refusal import Refusal
+
+What = Literal["refused", "kept apart", "not rendered"]
+CONFLICTS = {
+    ConflictKind.BYTES: "other bytes under a SOPInstanceUID that is known; the first stays",
+    ConflictKind.PATIENT: "another patient under a StudyInstanceUID that is known; the first stays",
+}
+DROPPED = "dropped by an operator"
+_MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One of them. Holds no identity."""
+
+    digest: str
+    what: What
+    reason: str
+    detail: str
+    source: str
+    at: float
+    """POSIX seconds: refused, kept apart or arrived."""
+    times: int
+    size_bytes: int
+    path: str
+    """Relative to the archive's root."""
+    row: int
+    """In its own table."""
+
+
+class UnknownItemError(Exception):
+    """No item, or several, have this beginning; the text says what to do."""
+
+
+class Quarantine:
+    """Lists, tries again, drops. ``wake`` tells the core that there is something to be done."""
+
+    def __init__(self, engine: Engine, admission: Admission, wake: Callable[[], None]) -> None:
+        self._engine = engine
+        self._admission = admission
+        self._archive = admission.archive
+        self._wake = wake
+
+    def all(self) -> list[Item]:
+        """The latest first."""
+        with self._engine.connect() as connection:
+            return items(connection)
+
+    def find(self, beginning: str) -> Item:
+        """The one item whose digest begins so. Raises UnknownItemError."""
+        found = [item for item in self.all() if item.digest.startswith(beginning.lower())]
+        if len(found) != 1 or not beginning:
+            many = "several begin" if found else "none begins"
+            raise UnknownItemError(f"{many} like this: `mpacs-gateway quarantine list` shows all with their ids")
+        return found[0]
+
+    def file(self, item: Item) -> Path:
+        """Where its bytes lie, there or not."""
+        return self._archive.root / item.path
+
+    def retry(self, item: Item) -> Admitted | Refusal | None:
+        """Through the door again, as a file; or None: to be rendered again, which the running gateway does.
+
+        What is taken, or found to be here, leaves the quarantine. Raises FileNotFoundError if its bytes are gone.
+        """
+        if item.what == "not rendered":
+            with self._engine.begin() as connection:
+                arrivals_quarantine.set_instance_state(connection, [item.row], "received")
+                for layer in layers.NEEDS:
+                    layers.reopen(connection, [item.row], layer)
+            self._wake()
+            return None
+        result = self._admission.admit_file(self.file(item), item.source)
+        if isinstance(result, Admitted) and result.outcome is not StoreOutcome.CONFLICT:
+            self._forget(item)
+        return result
+
+    def drop(self, item: Item) -> None:
+        """Delete its bytes and forget it; an instance that was not rendered stays known, as one without its file."""
+        self._forget(item)
+        self._wake()
+
+    def _forget(self, item: Item) -> None:
+        with self._archive.holding(item.digest), self._engine.begin() as connection:
+            if item.what == "refused":
+                arrivals_quarantine.drop_quarantine(connection, item.digest)
+                self._archive.drop_quarantined(item.digest)
+                return
+            if item.what == "kept apart":
+                connection.execute(sa.delete(t.conflicts).where(t.conflicts.c.id == item.row))
+            else:
+                arrivals_quarantine.set_instance_state(connection, [item.row], "evicted", DROPPED)
+            if not arrivals_read.is_referenced(connection, item.digest):
+                self._archive.remove(item.digest)
+
+
+def items(connection: Connection) -> list[Item]:
+    """All of them, the latest first."""
+    refused = [
+        Item(
+            row.digest,
+            "refused",
+            row.reason,
+            row.detail,
+            row.source,
+            row.refused_at,
+            row.times,
+            row.size_bytes,
+            row.path,
+            row.id,
+        )
+        for row in arrivals_quarantine.list_quarantine(connection, _MOST)
+    ]
+    apart = [
+        Item(
+            row.digest,
+            "kept apart",
+            f"conflict-{row.kind}",
+            CONFLICTS[ConflictKind(row.kind)],
+            row.source,
+            row.seen_at,
+            1,
+            row.size_bytes,
+            row.path,
+            row.id,
+        )
+        for row in arrivals_read.list_conflicts(connection, _MOST)
+    ]
+    failed = [_failed(row) for row in _not_rendered(connection)]
+    return sorted([*refused, *apart, *failed], key=lambda item: (-item.at, item.digest))
+
+
+def _not_rendered(connection: Connection) -> list[InstanceRow]:
+    query = sa.select(t.instances).where(t.instances.c.state == "failed").order_by(t.instances.c.id.desc()).limit(_MOST)
+    return [InstanceRow(**row._mapping) for row in connection.execute(query)]
+
+
+def _failed(row: InstanceRow) -> Item:
+    return Item(
+        row.digest,
+        "not rendered",
+        row.reason,
+        "it is archived, and devices do not show it",
+        row.source,
+        row.arrived_at,
+        1,
+        row.size_bytes,
+        row.path,
+        row.id,
+    )
