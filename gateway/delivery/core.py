@@ -27,6 +27,7 @@ from gateway.management.index import arrivals, deliveries, people
 from gateway.management.object_store import ObjectStore
 from gateway.management.orders import Orders
 from gateway.management.registry import Registry
+from gateway.management.replay import Replay
 from gateway.management.studio.studio import Studio, layers_made
 from gateway.management.vault import Vault
 from wire import topics
@@ -82,6 +83,7 @@ class Core:
         self._herald = Herald(self._link, announcer, self._census, config.site, config.delivery, self._health)
         self._pump = Pump(self._link, store, self._lost)
         self._turns = [Turns(engine, studio, self._tell, self._health) for studio in studios]
+        self._replay = Replay(engine)
         self._requests = Requests(
             engine,
             vault,
@@ -89,6 +91,7 @@ class Core:
             registry,
             announcer,
             Orders(engine, self._census, layers),
+            self._replay,
             self._census,
             self._herald,
             self._link,
@@ -285,6 +288,7 @@ class Core:
 
     def _sweep(self) -> None:
         self._evictor.note()
+        self._replay.sweep()
         with self._engine.begin() as connection:
             people.sweep_invites(connection, time.time())
 

@@ -19,6 +19,7 @@ from gateway.management.index.deliveries import SealedObject
 from gateway.management.index.people import Device, Profile
 from gateway.management.orders import Orders
 from gateway.management.registry import Registry, Unknown
+from gateway.management.replay import Replay
 from gateway.management.rights import may_have
 from gateway.management.vault import Vault
 from wire import envelope, manifest, seal, topics
@@ -29,8 +30,6 @@ from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Request, 
 from wire.names import encode_reference
 
 _log = logging.getLogger(__name__)
-_BOOTS = 32
-_DEVICES = 20_000
 _CATCH_UP_S = 2.0
 _COMPLAINTS_APART_S = 5.0
 _ANSWER_HEAD_BYTES = MAX_MESSAGE_BYTES - 4096
@@ -50,6 +49,7 @@ class Requests:
         registry: Registry,
         announcer: Announcer,
         orders: Orders,
+        replay: Replay,
         census: Census,
         herald: Herald,
         link: Link,
@@ -66,6 +66,7 @@ class Requests:
         self._registry = registry
         self._announcer = announcer
         self._orders = orders
+        self._replay = replay
         self._census = census
         self._herald = herald
         self._link = link
@@ -73,7 +74,6 @@ class Requests:
         self._presence = presence
         self.on_served: Callable[[str], None] = lambda object_id: None
         self.on_evicted: Callable[[str], None] = lambda object_id: None
-        self._counters: OrderedDict[str, OrderedDict[bytes, int]] = OrderedDict()
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
         self._told = 0
         self._not_taken = 0
@@ -95,11 +95,7 @@ class Requests:
                 return
             device, profile = found
             request = envelope.open_request(device.sign_key, self._vault.exchange, self._site, device_ref, payload)
-            if not self._is_new(device_ref, request):
-                return
-            reply = await self._carry_out(device, profile, request)
-            if reply is not None:
-                await self._answer(device, request, reply)
+            await self._judge(device, profile, request)
         except WireError as error:
             self._complain(error.code)
         except Unknown:
@@ -119,41 +115,45 @@ class Requests:
         device = there.devices.get(device_ref)
         return (device, there.by_reference[device.reference]) if device else None
 
-    def _is_new(self, device: str, request: Request) -> bool:
-        """Counters grow within a connection: what does not grow was seen before."""
-        boots = self._counters.setdefault(device, OrderedDict())
-        self._counters.move_to_end(device)
-        if len(self._counters) > _DEVICES:
-            self._counters.popitem(last=False)
-        if request.counter <= boots.get(request.boot, -1):
-            return False
-        boots[request.boot] = request.counter
-        boots.move_to_end(request.boot)
-        if len(boots) > _BOOTS:
-            boots.popitem(last=False)
-        return True
+    async def _judge(self, device: Device, profile: Profile, request: Request) -> None:
+        """Carry it out once, however often it comes."""
+        if not self._replay.is_fresh(request):
+            await self._answer(device, _answer_to(request, Refused(reason="stale")))
+            return
+        if isinstance(request.body, Want):
+            if self._replay.is_new_want(device.device, request):
+                reply = await self._want(device, profile, request.body, request.boot)
+                if reply is not None:
+                    await self._answer(device, _answer_to(request, reply))
+            return
+        match await asyncio.to_thread(self._replay.enter, device.device, request):
+            case "new":
+                answer = _answer_to(request, await self._carry_out(device, profile, request.body))
+                await asyncio.to_thread(self._replay.keep, device.device, request, answer)
+                await self._answer(device, answer)
+            case "stale":
+                await self._answer(device, _answer_to(request, Refused(reason="stale")))
+            case Answer() as before:
+                await self._answer(device, before)
 
-    async def _answer(self, device: Device, request: Request, reply: Reply) -> None:
-        answer = Answer(boot=request.boot, counter=request.counter, issued=int(time.time() * 1000), body=reply)
+    async def _answer(self, device: Device, answer: Answer) -> None:
         payload = envelope.pack_answer(self._vault.online, device.exchange_key, self._site, device.device, answer)
         await self._link.publish(topics.device_response(self._site, device.device), payload)
 
-    async def _carry_out(self, device: Device, profile: Profile, request: Request) -> Reply | None:
-        match request.body:
+    async def _carry_out(self, device: Device, profile: Profile, body: Sync | Receipt | Order | Wiped) -> Reply:
+        match body:
             case Sync():
-                return await self._sync(device, profile, request.body)
-            case Want():
-                return await self._want(device, profile, request.body, request.boot)
+                return await self._sync(device, profile, body)
             case Receipt():
-                return await self._receipt(device, profile, request.body)
+                return await self._receipt(device, profile, body)
             case Order():
-                return await self._order(profile, request.body)
+                return await self._order(profile, body)
             case Wiped():
                 return Refused(reason="unsupported")
 
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _sync(self, device: Device, profile: Profile, sync: Sync) -> Reply | None:
+    async def _sync(self, device: Device, profile: Profile, sync: Sync) -> Reply:
         await self._herald.catch_up(_CATCH_UP_S)
         known: dict[str, int] = {}
         for entry in sync.known:
@@ -244,3 +244,7 @@ class Requests:
             )
         _log.info("study %s %s by device %s in layer %s", study_ref, receipt.event, device.device, receipt.layer)
         return True
+
+
+def _answer_to(request: Request, reply: Reply) -> Answer:
+    return Answer(boot=request.boot, counter=request.counter, issued=int(time.time() * 1000), body=reply)
