@@ -11,8 +11,8 @@ from device_gateway import KIND, SITE, make_study, now_ms
 
 from device_client.ledger import GRACE_MS
 from device_client.service import request
-from wire import envelope, topics
-from wire.messages import Head, HeadEntry
+from wire import envelope, hpke, topics
+from wire.messages import Head, HeadEntry, Keys
 from wire.names import encode_reference
 
 UID = "1.2.826.0.1.3680043.8.498.3"
@@ -170,6 +170,21 @@ def test_a_new_epoch_and_revocation(gateway, watched):
         lines.append(watched.process.stderr.readline())
         assert lines[-1]
     wait_until(lambda: not watched.study(UID)["current"], what="revoked is not current")
+
+
+def test_an_older_message_of_the_same_epoch_takes_no_key_away(gateway, watched):
+    """From before this device was enrolled: signed, of the current epoch, and without its entry."""
+    gateway.announce(make_study(gateway, UID))
+    watched.settle()
+    before = Keys(suite=hpke.SUITE, epoch=gateway.epoch, issued=now_ms() - 60_000, devices=[])
+    gateway.publish(
+        topics.keys(SITE, KIND, gateway.ref), envelope.pack_keys(gateway.signer, SITE, KIND, gateway.ref, before), True
+    )
+    # What comes behind it is sealed under that epoch's key, and opens.
+    watched.settle()
+    assert watched.study(UID)["current"]
+    watched.process.terminate()
+    assert "revoked" not in watched.process.communicate(timeout=20)[1]
 
 
 def test_unknown_fields_and_limits_do_not_stop_the_device(gateway, watched):
