@@ -114,7 +114,7 @@ class Inbox:
         known = store.epoch(recipient)
         if known is not None and epoch < known.epoch:
             raise Stale("an epoch before the latest")
-        # An older message of the same epoch, from before this device's enrolment, may be a replay: it takes no key away.
+        # A message of the same epoch from before the enrolment may be a replay: it takes no key away.
         if known is not None and epoch == known.epoch and (key is None or known.key == key):
             return None
         return epoch, key
