@@ -180,6 +180,16 @@ def test_a_cut_report_is_refused_or_read_and_never_a_fault(tmp_path: Path) -> No
     assert "malformed" in outcomes
 
 
+def test_a_sequence_that_breaks_off_is_no_report_without_it(tmp_path: Path) -> None:
+    """An inner length that says more than there is must not cost the conclusion unsaid."""
+    data = reports.report("T", reports.text("Finding", "nodule"), reports.text("Conclusion", "benign, no follow-up."))
+    raw = reports.save(data, tmp_path / "whole.dcm").read_bytes()
+    assert b"Conclusion: benign" in made(tmp_path / "whole.dcm")["text/plain"]
+    at = raw.rindex(b"\x40\x00\x60\xa1UT\x00\x00") + 8
+    (tmp_path / "inner.dcm").write_bytes(raw[:at] + struct.pack("<L", 4000) + raw[at + 4 :])
+    assert refusal(tmp_path / "inner.dcm") == "malformed"
+
+
 # ── documents ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

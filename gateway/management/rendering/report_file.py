@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from pydicom import dcmread
 from pydicom.charset import python_encoding
+from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_file_meta_info
 
 from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.refusal import Refusal
+from gateway.management.rendering.report_values import is_cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,14 +62,10 @@ def _read(path: Path, limits: RenderLimits) -> FileDataset:
 
 
 def _whole(data: FileDataset, size: int) -> FileDataset:
-    """Refuse what was cut: a report without its conclusion must not be shown."""
-    for tag in data.keys():  # noqa: SIM118  # iterating over the data set itself would decode it
-        raw: Any = data.get_item(tag)
-        if not raw.is_raw or raw.length == _UNDEFINED_LENGTH:
-            continue
-        end = raw.length if raw.value is None else len(raw.value)
-        if end != raw.length or raw.value_tell + raw.length > size:
-            raise Refusal("malformed", "the file ends inside an element")
+    """Refuse what was cut: a report without its conclusion must not be shown. Its sequences are checked when read."""
+    ends = [one.value_tell + one.length for one in data._dict.values() if isinstance(one, RawDataElement)]
+    if is_cut(data) or max((end for end in ends if end < _UNDEFINED_LENGTH), default=0) > size:
+        raise Refusal("malformed", "the file ends inside an element")
     return data
 
 

@@ -13,7 +13,10 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
+from pydicom.tag import BaseTag
 from pydicom.uid import UID
+
+from gateway.management.rendering.refusal import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +27,7 @@ _CONTROLS: Final = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2
 _LINE_BREAK: Final = re.compile("\r\n|\n\r|\r|\n|\x0b|\x0c|\x85|\u2028|\u2029")
 _UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 _CJK: Final = re.compile("[\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _MAX_SHOWN: Final = 12
 """Frames, channels or samples that are listed by number."""
 
@@ -91,18 +95,40 @@ def text(data: Dataset, keyword: str) -> str:
     except (MemoryError, RecursionError):
         raise
     except Exception:  # a number that is none, say: what was written is shown all the same
-        raw = getattr(data.get_item(tag), "value", b"")
-        value = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else ""
+        value = getattr(data._dict.get(BaseTag(tag)), "value", b"")
     if value is None:
         return ""
     several = isinstance(value, MultiValue | list | tuple)
-    return clean("\\".join(map(str, value)) if several else str(value))
+    return clean("\\".join(map(_one, value)) if several else _one(value))
+
+
+def _one(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if isinstance(value, Sequence | Dataset) else str(value)
 
 
 def items(data: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none where it is absent or no sequence."""
-    value = _value(data, keyword)
-    return list(value) if isinstance(value, Sequence) else []
+    """The items of a sequence; none where it is absent.
+
+    Raises ``Refusal`` for one that does not parse or breaks off: a report must not be shown without a part of it.
+    """
+    try:
+        value = data.get(keyword)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception as error:
+        raise Refusal("malformed", keyword) from error
+    found = list(value) if isinstance(value, Sequence) else []
+    if (value and not found) or any(map(is_cut, found)):
+        raise Refusal("malformed", keyword)
+    return found
+
+
+def is_cut(data: Dataset) -> bool:
+    """Whether an element that was not looked at yet has fewer bytes than its length says."""
+    raw: list[Any] = [element for element in data._dict.values() if element.is_raw]
+    return any(one.value is not None and one.length not in (len(one.value), _UNDEFINED_LENGTH) for one in raw)
 
 
 def integers(data: Dataset, keyword: str) -> list[int]:
