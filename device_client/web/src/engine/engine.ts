@@ -1,0 +1,381 @@
+/** The device at work: one worker that owns keys, store and link, and joins the parts together. */
+
+import { ApiError, type ApiEvent, type ReportInfo, type Settings, type StudyItem } from '../api';
+import { type Bytes, hex, sha256 } from '../wire/bytes';
+import { type KeySet, unpack } from '../wire/keyset';
+import type { Lease } from '../wire/messages';
+import { gatewayKeys } from '../wire/topics';
+import { Blobs } from './blobs';
+import { Clock, sleep } from './clock';
+import { Connection } from './connection';
+import { Database, TABLES, type Write } from './database';
+import * as documents from './documents';
+import { enrol } from './enrol';
+import { Household } from './household';
+import * as pin from './pin';
+import { DEFAULT_SETTINGS } from './policy';
+import type { Calls, State } from './protocol';
+import { Store } from './store';
+import * as vault from './vault';
+
+const LOOK_MS = 5000;
+
+/** Where the engine speaks to the tabs. */
+export interface Out {
+  state(change: Partial<State>): void;
+  studies(items: StudyItem[]): void;
+  emit(event: ApiEvent): void;
+}
+
+type Handlers = { [Name in Exclude<keyof Calls, 'frame'>]: (...given: Parameters<Calls[Name]>) => Promise<ReturnType<Calls[Name]>> };
+
+export class Engine {
+  readonly state: State = {
+    phase: { name: 'starting' },
+    identity: null,
+    connection: { state: 'offline', gatewayOnline: null, synced: false, error: null },
+    recipients: [],
+    storage: { usedBytes: 0, limitBytes: 0, quotaBytes: null, persisted: false, pinnedBytes: 0 },
+    settings: DEFAULT_SETTINGS,
+    pin: { set: false, required: false, minLength: pin.MIN_LENGTH },
+    leaseExpires: null,
+  };
+  household: Household | null = null;
+  #identity: vault.Identity | null = null;
+  #keys: vault.DeviceKeys | null = null;
+  #keySet: KeySet | null = null;
+  #secret: CryptoKey | null = null;
+  #connection: Connection | null = null;
+  #touchedAt = Date.now();
+  // Changes of phase come one after the other.
+  #turn: Promise<unknown> = Promise.resolve();
+
+  private constructor(
+    private readonly database: Database,
+    private readonly clock: Clock,
+    private readonly out: Out,
+  ) {
+    setInterval(() => this.#look(), LOOK_MS);
+  }
+
+  static async start(out: Out): Promise<Engine> {
+    const database = await Database.open();
+    const engine = new Engine(database, await Clock.open(database), out);
+    const settings = await database.get<Settings>('facts', 'settings');
+    engine.#set({ settings: { ...DEFAULT_SETTINGS, ...settings } });
+    await engine.#resume();
+    return engine;
+  }
+
+  #set(change: Partial<State>): void {
+    Object.assign(this.state, change);
+    this.out.state(change);
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(work);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  // ── phases ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What is kept says what this is: not enrolled, locked, or to be opened. */
+  async #resume(): Promise<void> {
+    const identity = await this.database.get<vault.Identity>('facts', 'identity');
+    const keys = identity ? await vault.loadKeys(this.database) : null;
+    if (!identity || !keys) return this.#set({ phase: { name: 'not-enrolled' }, identity: null });
+    this.#identity = identity;
+    this.#keys = keys;
+    this.#keySet = (await unpack(identity.root, identity.site, gatewayKeys(identity.site), identity.keySet)).keySet;
+    await this.#describe(identity, keys);
+    if (await this.#lockedAttempts()) return;
+    this.#secret = (await this.database.get<CryptoKey>('keys', 'secret')) ?? null;
+    await this.#advance();
+  }
+
+  async #describe(identity: vault.Identity, keys: vault.DeviceKeys): Promise<void> {
+    const digest = hex((await sha256(keys.signer.publicKey)).slice(0, 8));
+    const fingerprint = digest.replace(/(.{4})(?=.)/g, '$1 ');
+    const { site, device, deviceName, enrolledAt } = identity;
+    const left = await pin.attemptsLeft(this.database);
+    const required = identity.recipients.some(({ kind }) => kind === 'doctor');
+    this.#set({
+      identity: { site, device, deviceName, fingerprint, enrolledAt },
+      pin: { set: left !== null, required, minLength: pin.MIN_LENGTH },
+    });
+  }
+
+  /** Show the lock if there is a PIN; whether there is one. */
+  async #lockedAttempts(): Promise<boolean> {
+    const attemptsLeft = await pin.attemptsLeft(this.database);
+    if (attemptsLeft === null) return false;
+    this.#set({ phase: { name: 'locked', attemptsLeft } });
+    return true;
+  }
+
+  /** With the device secret at hand: as far as lease and PIN let it go. */
+  async #advance(): Promise<void> {
+    if (!this.#secret) throw new ApiError('damaged', 'the device secret is not here');
+    const lease = await vault.loadLease(this.database, this.clock.now());
+    this.#set({ leaseExpires: lease?.expires ?? null });
+    if (!lease) this.#set({ phase: { name: 'lease-ended' } });
+    else if (this.state.pin.required && !this.state.pin.set) return this.#set({ phase: { name: 'pin-needed' } });
+    else await this.#open(lease);
+    this.#connect();
+  }
+
+  async #open(lease: Lease): Promise<void> {
+    const [identity, secret, keySet] = [this.#identity, this.#secret, this.#keySet];
+    if (!identity || !secret || !keySet || this.household) return;
+    const store = await Store.open(identity, await Blobs.open(), this.clock, this.database, secret, lease, keySet);
+    this.household = await Household.open(store, this.state.settings, {
+      show: () => this.#show(),
+      emit: (event) => this.out.emit(event),
+      receiptsDue: () => this.#connection?.receiptsDue(),
+      refuse: (error) => this.#connection?.refuse(error),
+    });
+    this.#touchedAt = Date.now();
+    this.#set({ phase: { name: 'open' } });
+    this.#connection?.storeChanged();
+    this.#show();
+  }
+
+  #show(): void {
+    const { household } = this;
+    if (!household) return;
+    this.out.studies(household.items());
+    const recipients = household.recipients();
+    const isRevoked = recipients.every((one) => one.revoked);
+    if (isRevoked !== (this.state.phase.name === 'revoked')) this.#set({ phase: { name: isRevoked ? 'revoked' : 'open' } });
+    if (JSON.stringify(recipients) !== JSON.stringify(this.state.recipients)) this.#set({ recipients });
+    void household.storage().then((storage) => {
+      if (JSON.stringify(storage) !== JSON.stringify(this.state.storage)) this.#set({ storage });
+    });
+  }
+
+  async #close(): Promise<void> {
+    const { household } = this;
+    this.household = null;
+    this.#connection?.storeChanged();
+    await household?.close();
+    this.out.studies([]);
+    this.#set({ recipients: [] });
+  }
+
+  #connect(): void {
+    const [identity, keys] = [this.#identity, this.#keys];
+    if (!identity || !keys) return;
+    this.#connection ??= new Connection({
+      identity: () => this.#identity ?? identity,
+      keys,
+      clock: this.clock,
+      keySet: () => this.#keySet as KeySet,
+      household: () => this.household,
+      keepKeySet: (keySet, root, data) => this.#keepKeySet(keySet, root, data),
+      leaseArrived: (lease) => this.#leaseArrived(lease),
+      leaseEnded: () => void this.#inTurn(() => this.#endLease()),
+      leaseRenewed: () => this.#set({ leaseExpires: this.household?.store.lease.expires ?? null }),
+      wipe: (confirm) => this.#wipe(confirm),
+      show: (connection) => this.#set({ connection }),
+    });
+    this.#connection.start();
+  }
+
+  #disconnect(): void {
+    this.#connection?.stop();
+    this.#connection = null;
+  }
+
+  async #lock(): Promise<void> {
+    if (!this.state.pin.set || this.state.phase.name === 'locked') return;
+    this.#disconnect();
+    await this.#close();
+    this.#secret = null;
+    await this.#lockedAttempts();
+    this.out.emit({ name: 'locked' });
+  }
+
+  async #endLease(): Promise<void> {
+    if (!this.household || this.household.store.lease.expires > this.clock.now()) return;
+    await vault.eraseLease(this.database);
+    await this.#close();
+    this.#set({ phase: { name: 'lease-ended' }, leaseExpires: null });
+  }
+
+  async #leaseArrived(lease: Lease): Promise<void> {
+    await this.database.put('facts', 'lease', lease);
+    await this.#inTurn(() => this.#advance());
+    this.out.emit({ name: 'lease-renewed' });
+  }
+
+  async #keepKeySet(keySet: KeySet, root: Bytes, data: Bytes): Promise<void> {
+    if (!this.#identity) return;
+    this.#identity = { ...this.#identity, root, keySet: data };
+    await this.database.put('facts', 'identity', this.#identity);
+    this.#keySet = keySet;
+  }
+
+  /** From time to time: a lease ends without a connection as well, and nobody may be there any more. */
+  #look(): void {
+    const idleMs = Date.now() - this.#touchedAt;
+    const { autoLockMinutes } = this.state.settings;
+    const isIdle = autoLockMinutes > 0 && idleMs > autoLockMinutes * 60_000;
+    if (this.household && isIdle) void this.#inTurn(() => this.#lock());
+    else if (this.household) void this.#inTurn(() => this.#endLease());
+  }
+
+  // ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What was received goes first, the keys last: what an end in between leaves is never readable. */
+  async #erase(between: () => Promise<unknown> = () => Promise.resolve()): Promise<void> {
+    await vault.eraseLease(this.database);
+    await this.database.put('facts', 'vault', undefined);
+    await this.#close();
+    await this.database.clear('announcements', 'heads', 'studies', 'receipts');
+    const blobs = await Blobs.open();
+    await blobs.remove(blobs.held());
+    await Promise.race([between().catch(() => undefined), sleep(5)]);
+    this.#disconnect();
+    await this.database.clear(...TABLES);
+    this.#identity = this.#keys = this.#keySet = this.#secret = null;
+    this.#set({
+      phase: { name: 'not-enrolled' },
+      identity: null,
+      settings: DEFAULT_SETTINGS,
+      leaseExpires: null,
+      pin: { set: false, required: false, minLength: pin.MIN_LENGTH },
+    });
+    this.out.emit({ name: 'wiped' });
+  }
+
+  #wipe(confirm: () => Promise<void>): Promise<void> {
+    return this.#inTurn(() => this.#erase(confirm));
+  }
+
+  // ── what tabs say ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  touch(): void {
+    this.#touchedAt = Date.now();
+  }
+
+  nudge(): void {
+    this.#look();
+    this.#connection?.nudge();
+  }
+
+  networkChanged(): void {
+    this.#connection?.nudge();
+    this.household?.changed();
+  }
+
+  /** The open store; ApiError says why there is none. */
+  opened(): Household {
+    const { phase } = this.state;
+    if (phase.name === 'revoked') throw new ApiError('revoked');
+    if (this.household) return this.household;
+    if (phase.name === 'locked') throw new ApiError('locked');
+    if (phase.name === 'lease-ended') throw new ApiError('lease-ended');
+    throw new ApiError('not-enrolled');
+  }
+
+  async #unlock(given: string): Promise<void> {
+    if (this.state.phase.name !== 'locked') return;
+    try {
+      this.#secret = await vault.importSecret(await pin.unwrap(this.database, given));
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'pin-locked') await this.#erase();
+      else await this.#lockedAttempts();
+      throw error;
+    }
+    await this.#advance();
+  }
+
+  async #setPin(given: string, current: string | undefined): Promise<void> {
+    pin.checkStrength(given);
+    let writes: Write[];
+    let secret = this.#secret;
+    if (this.state.pin.set) writes = await pin.wrap(given, await this.#proven(current ?? ''));
+    else {
+      // The browser does not give out the secret that is there: a new one, and the vault sealed under it.
+      const fresh = vault.newSecret();
+      secret = await vault.importSecret(fresh);
+      writes = [...(await pin.wrap(given, fresh)), await this.#resealed(secret)];
+    }
+    await this.database.write(writes);
+    this.#secret = secret;
+    this.#set({ pin: { ...this.state.pin, set: true } });
+    if (this.household) {
+      // The store derives its key from the secret that it was opened with.
+      await this.#close();
+    }
+    await this.#advance();
+  }
+
+  async #resealed(secret: CryptoKey): Promise<Write> {
+    if (this.household) return this.household.store.resealed(secret);
+    const lease = await vault.loadLease(this.database, this.clock.now());
+    if (!lease || !this.#secret || !this.#identity) throw new ApiError('lease-ended');
+    const { device } = this.#identity;
+    const secrets = await vault.openSecrets(this.database, await vault.storeKey(this.#secret, lease), device);
+    const key = await vault.storeKey(secret, lease);
+    return { table: 'facts', key: 'vault', value: await vault.sealSecrets(key, device, secrets) };
+  }
+
+  /** The device secret, once the PIN was given that wraps it. */
+  async #proven(current: string): Promise<Bytes> {
+    try {
+      return await pin.unwrap(this.database, current);
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'pin-locked') await this.#erase();
+      throw error;
+    }
+  }
+
+  async #removePin(current: string): Promise<void> {
+    if (this.state.pin.required) throw new ApiError('refused', 'a doctor needs a PIN');
+    const secret = await vault.importSecret(await this.#proven(current));
+    await this.database.write(pin.unwrapWrites(secret));
+    this.#set({ pin: { ...this.state.pin, set: false } });
+  }
+
+  async #enrol(link: string, name: string): Promise<void> {
+    if (this.#identity) throw new ApiError('already-enrolled');
+    try {
+      // Before the code is used up: an object must have a place.
+      await Blobs.probe();
+      await enrol(this.database, link, name, (step) => this.#set({ phase: { name: 'enrolling', step } }));
+    } catch (error) {
+      this.#set({ phase: { name: 'not-enrolled' } });
+      throw error;
+    }
+    await navigator.storage.persist?.().catch(() => false);
+    await this.#resume();
+  }
+
+  async #saveSettings(change: Partial<Settings>): Promise<void> {
+    const settings = { ...this.state.settings, ...change, ui: { ...this.state.settings.ui, ...change.ui } };
+    await this.database.put('facts', 'settings', settings);
+    this.#set({ settings });
+    this.household?.takeSettings(settings);
+  }
+
+  readonly calls: Handlers = {
+    enrol: (link, name) => this.#inTurn(() => this.#enrol(link, name)),
+    forget: () => this.#inTurn(() => this.#erase(async () => this.#connection?.sayGoodbye())),
+    unlock: (given) => this.#inTurn(() => this.#unlock(given)),
+    lock: () => this.#inTurn(() => this.#lock()),
+    setPin: (given, current) => this.#inTurn(() => this.#setPin(given, current)),
+    removePin: (current) => this.#inTurn(() => this.#removePin(current)),
+    markOpened: (study) => this.opened().markOpened(study),
+    thumbnail: (study, series) => documents.thumbnail(this.opened(), study, series),
+    reports: (study): Promise<ReportInfo[]> => documents.reports(this.opened(), study),
+    report: (study, id, media) => documents.report(this.opened(), study, id, media),
+    download: (study) => this.opened().order(study),
+    setPinned: (study, pinned) => this.opened().setPinned(study, pinned),
+    evict: async (study) => this.opened().evict(this.opened().find(study)),
+    clearStore: () => this.opened().clear(),
+    saveSettings: (change) => this.#saveSettings(change),
+    refresh: async () => this.nudge(),
+  };
+}
