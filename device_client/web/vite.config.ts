@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defineConfig, type Plugin } from 'vite';
+import { defineConfig, type Plugin, type UserConfig } from 'vite';
 
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 const PUBLIC = at('./public');
@@ -40,29 +40,31 @@ function builtFiles(): Plugin {
 }
 
 // One origin serves everything under "/". No inline scripts, styles or data: URLs: the console's CSP forbids them.
-export default defineConfig({
+export const base: UserConfig = {
   base: '/',
   resolve: {
     alias: {
       // The MQTT codec's own dependencies, without the streams and traces that it does not use.
       bl: at('./node_modules/bl/BufferList.js'),
-      debug: at('./src/shims/debug.ts'),
+      debug: at('./src/shims/debug.cjs'),
       'process-nextick-args': at('./src/shims/nexttick.ts'),
       // Asked for only where a platform has no WebCrypto of its own.
       crypto: at('./src/shims/crypto.ts'),
     },
   },
   define: { __APP_VERSION__: JSON.stringify(process.env['npm_package_version'] ?? 'dev') },
+  build: { target: 'es2022', assetsInlineLimit: 0, modulePreload: { polyfill: false }, sourcemap: false },
+  worker: { format: 'es' },
+};
+
+export default defineConfig({
+  ...base,
   plugins: [builtFiles()],
   build: {
-    target: 'es2022',
-    assetsInlineLimit: 0,
-    modulePreload: { polyfill: false },
-    sourcemap: false,
+    ...base.build,
     rollupOptions: {
       input: { index: at('./index.html'), sw: at('./src/sw.ts') },
       output: { entryFileNames: (chunk) => (chunk.name === 'sw' ? 'sw.js' : 'assets/[name]-[hash].js') },
     },
   },
-  worker: { format: 'es' },
 });

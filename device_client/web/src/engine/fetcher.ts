@@ -297,7 +297,7 @@ function want(download: Download, ask: Ask, budget: number): Want {
     object: download.entry.object,
     pages: ask.pages,
     ranges: toRanges(ask.segments).slice(0, MAX_RANGES),
-    credit: Math.max(ask.segments.length, Math.min(budget, MAX_CREDIT)),
+    credit: Math.max(ask.segments.length, Math.min(budget, MAX_CREDIT), 1),
     again: ask.again,
   };
 }

@@ -1,2 +1,2 @@
 /** In place of the package `debug`: the MQTT codec's own traces, which would hold topics, are not wanted. */
-export default (): (() => void) => () => undefined;
+module.exports = () => () => undefined;
