@@ -49,10 +49,13 @@ def survey(
     if as_json:
         print_json({"summary": summary, "files": [asdict(outcome) for outcome in outcomes]})
     else:
-        _show([each for each in outcomes if not only_refused or each.result != "rendered" or each.differs])
+        _show([each for each in outcomes if not only_refused or each.result not in _MADE or each.differs])
         _conclude(summary)
     if summary["differ"]:
         sys.exit(1)
+
+
+_MADE = ("rendered", "report")
 
 
 def _summary(outcomes: "list[Outcome]") -> dict[str, Any]:

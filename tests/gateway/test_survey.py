@@ -25,7 +25,9 @@ def folder_of(names: list[str], folder: Path) -> Path:
 
 
 def test_a_table_and_its_sums(tmp_path: Path) -> None:
-    folder = folder_of(["CT_small.dcm", "rtplan.dcm", "MR_truncated.dcm", "emri_small.dcm"], tmp_path / "files")
+    folder = folder_of(
+        ["CT_small.dcm", "rtplan.dcm", "MR_truncated.dcm", "emri_small.dcm", "reportsi.dcm"], tmp_path / "files"
+    )
     (folder / "letter.txt").write_text("not DICOM")
     done = CliRunner().invoke(main, ["survey", str(folder), "--json", "--all-frames"])
     assert done.exit_code == 0, done.output
@@ -33,15 +35,15 @@ def test_a_table_and_its_sums(tmp_path: Path) -> None:
     results = {Path(each["path"]).name: each["result"] for each in found["files"]}
     assert results == {
         "CT_small.dcm": "rendered", "rtplan.dcm": "no-pixels", "MR_truncated.dcm": "decode",
-        "emri_small.dcm": "rendered", "letter.txt": "malformed",
+        "emri_small.dcm": "rendered", "letter.txt": "malformed", "reportsi.dcm": "report",
     }  # fmt: skip
     assert found["summary"]["results"]["rendered"] == 2
     assert found["summary"]["frames"] == 11
     assert all(20 < each["peak_mb"] < 600 for each in found["files"]), "memory of a Python process"
     told = CliRunner().invoke(main, ["survey", str(folder), "--refused"]).output
     assert "rtplan.dcm" in told
-    assert "CT_small.dcm" not in told
-    assert "a DICOM file without a picture" in told
+    assert "CT_small.dcm" not in told and "reportsi.dcm" not in told
+    assert "a DICOM file with neither picture nor report" in told
     assert not render_workers()
 
 

@@ -22,7 +22,7 @@ Reason = Literal[
 EXPLAINED: Final[dict[Reason, str]] = {
     "unreadable": "the file is not there or cannot be read",
     "malformed": "no DICOM, or a header that contradicts itself",
-    "no-pixels": "a DICOM file without a picture (report, waveform, plan)",
+    "no-pixels": "a DICOM file with neither picture nor report (waveform, plan)",
     "no-frame": "the frame asked for does not exist",
     "unsupported": "a transfer syntax, photometric interpretation or depth that is not rendered here",
     "video": "a stream of moving pictures, which goes as the layer of that name",

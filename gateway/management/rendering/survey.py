@@ -35,7 +35,7 @@ _COMPARE_S: Final = 600.0
 
 @dataclass(slots=True)
 class Outcome:
-    """One file. ``result`` is ``rendered`` or the reason of the refusal."""
+    """One file. ``result`` is ``rendered``, ``report``, or the reason of the refusal."""
 
     path: str
     result: str = "rendered"
@@ -122,11 +122,25 @@ async def _render(pool: RenderPool, path: Path, frames: int | None) -> Outcome:
                 _note_peak(pool, outcome)
     except RenderRefused as refused:
         outcome.result = refused.reason
+        if refused.reason == "no-pixels":
+            await _report(pool, path, outcome)
     finally:
         sampler.cancel()
     _note_peak(pool, outcome)
     outcome.seconds = round(time.perf_counter() - started, 4)
     return outcome
+
+
+async def _report(pool: RenderPool, path: Path, outcome: Outcome) -> None:
+    """A file without a picture may be a report; one that is none stays ``no-pixels``."""
+    try:
+        async with aclosing(pool.render(RenderJob(path, layer="report"))) as parts:
+            async for part in parts:
+                outcome.result, outcome.media = "report", outcome.media or part.media
+                outcome.picture_bytes += len(part.data)
+    except RenderRefused as refused:
+        if refused.reason != "unsupported":
+            outcome.result = refused.reason
 
 
 async def _watch_memory(pool: RenderPool, outcome: Outcome) -> None:
