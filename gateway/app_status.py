@@ -126,7 +126,7 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
         layers = deliveries.layer_totals(connection)
         states = deliveries.state_counts(connection)
         for study in arrivals_read.studies(connection, limit=_MOST):
-            entitled = rules.recipients(json.loads(study.attributes), study.PatientID)
+            entitled = rules.recipients(json.loads(study.attributes), study.PatientID, study.IssuerOfPatientID)
             found.append(
                 {
                     "StudyInstanceUID": study.StudyInstanceUID,

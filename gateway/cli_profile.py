@@ -24,19 +24,29 @@ def profile() -> None:
 @click.argument("kind", type=_KIND)
 @click.argument("identifier", metavar="ID")
 @click.option("--name", default="", help="As the header spells it, such as 'Kim^Minsu'.")
-@click.option("--attends", multiple=True, metavar="PATIENT_ID", help="May be repeated; '*' for all patients.")
+@click.option("--issuer", default="", help="IssuerOfPatientID of a patient; the same as ID^^^ISSUER.")
+@click.option("--attends", multiple=True, metavar="PATIENT_ID", help="ID or ID^^^ISSUER; may be repeated; '*': all.")
 @json_option
 @state_option
-def profile_add(state: Any, kind: str, identifier: str, name: str, attends: tuple[str, ...], as_json: bool) -> None:
+def profile_add(
+    state: Any, kind: str, identifier: str, name: str, issuer: str, attends: tuple[str, ...], as_json: bool
+) -> None:
     """Add a profile, or change its name and whom it attends. ID is the identifier in the hospital's headers.
+
+    Where several issuers give out the same PatientIDs, state the issuer: a study of another one is not the patient's.
 
     \b
     Example:
       mpacs-gateway profile add doctor D-17 --name 'Kim^Minsu' --attends P-1001 --attends P-1002
+      mpacs-gateway profile add patient P-1001 --issuer HOSPITAL-A
     """
     from gateway import app
     from gateway.management.registry import NotTaken
 
+    if issuer and kind != "patient":
+        raise click.UsageError("--issuer is for patients; in --attends write ID^^^ISSUER")
+    if issuer:
+        identifier = f"{identifier}^^^{issuer}"
     config, opened, registry = app.open_registry(state)
     try:
         made, is_new = registry.put_profile(check_kind(kind), identifier, name, attends)

@@ -108,7 +108,7 @@ class Announcer:
     def _entitled(self, study: StudyRow, rules: Rules) -> list[Profile]:
         if study.last_arrival_at < self._window_begins():
             return []
-        return rules.recipients(json.loads(study.attributes), study.PatientID)
+        return rules.recipients(json.loads(study.attributes), study.PatientID, study.IssuerOfPatientID)
 
     def _window_begins(self) -> float:
         return time.time() - self._settings.window_days * _DAY_S

@@ -59,7 +59,8 @@ class Orders:
         study = arrivals_read.study_by_id(connection, study_id) if study_id is not None else None
         if study is None:
             return None
-        entitled = self._census.look_within(connection).rules.recipients(json.loads(study.attributes), study.PatientID)
+        rules = self._census.look_within(connection).rules
+        entitled = rules.recipients(json.loads(study.attributes), study.PatientID, study.IssuerOfPatientID)
         return study if any(one.reference == profile.reference for one in entitled) else None
 
 

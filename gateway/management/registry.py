@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Engine
 from gateway.config import Config
 from gateway.management.index import people, told
 from gateway.management.index.people import Device, Invite, Profile
-from gateway.management.routing import ALL, canonical
+from gateway.management.routing import ALL, canonical, join_patient, split_patient
 from gateway.management.vault import Vault
 from wire import enrolment
 from wire.enrolment import CodeKeys, Enrolled, Link, Recipient
@@ -50,9 +50,21 @@ def check_identifier(kind: Kind, identifier: str) -> str:
     identifier = check_text("the identifier", identifier)
     if not identifier:
         raise NotTaken("the identifier is empty")
-    if kind == "patient" and identifier == ALL:
+    if kind != "patient":
+        return identifier
+    if split_patient(identifier)[0] == ALL:
         raise NotTaken("'*' stands for all patients, so it is no patient's identifier")
-    return identifier
+    return check_patient(identifier)
+
+
+def check_patient(identifier: str) -> str:
+    """``ID`` or ``ID^^^ISSUER`` in its canonical form; NotTaken if one of the two is empty."""
+    patient, issuer = split_patient(check_text("a patient's identifier", identifier))
+    if not patient:
+        raise NotTaken("a patient's identifier is empty")
+    if not issuer and identifier.rstrip().endswith("^^^"):
+        raise NotTaken("the issuer is empty: write ID^^^ISSUER, or the ID alone")
+    return join_patient(patient, issuer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +88,15 @@ class Registry:
 
     def reference(self, kind: Kind, identifier: str) -> str:
         """The opaque reference of a recipient."""
-        return recipient_reference(self._vault.reference_key, kind, canonical(identifier))
+        patient, issuer = split_patient(identifier) if kind == "patient" else (canonical(identifier), "")
+        return recipient_reference(self._vault.reference_key, kind, patient, issuer)
 
     def put_profile(self, kind: Kind, identifier: str, name: str, attends: tuple[str, ...]) -> tuple[Profile, bool]:
         """Add or change a profile; the second value is True if it is new. NotTaken if it cannot be."""
         identifier = check_identifier(kind, identifier)
-        patients = tuple(dict.fromkeys(check_text("a patient's identifier", text) for text in attends))
+        patients = tuple(dict.fromkeys(check_patient(text) for text in attends))
         if kind == "patient" and patients:
             raise NotTaken("a patient attends nobody: --attends is for doctors and wards")
-        if "" in patients:
-            raise NotTaken("a patient's identifier is empty")
         name = check_text("the name", name)
         profile = Profile(self.reference(kind, identifier), kind, identifier, name, patients)
         with self._engine.begin() as connection:

@@ -1,6 +1,6 @@
 """Who a study is for: rules over its attributes and the profiles. Pure; reads nothing, keeps nothing.
 
-- its patient: the profile whose identifier is the PatientID;
+- its patient: the profile whose identifier is the PatientID, and whose issuer, where it states one, is the study's;
 - doctors whom the header names (referring, consulting, requesting, performing, reading), by identifier or by name, and
   doctors who attend the patient (``*`` attends all);
 - the ward of the current patient location, and wards that attend the patient.
@@ -11,7 +11,7 @@ without regard to case.
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gateway.management.index.people import Profile
@@ -34,14 +34,48 @@ def canonical(identifier: str) -> str:
     return unicodedata.normalize("NFC", identifier).strip()
 
 
+_ISSUER_MARK = "^^^"
+
+
+def split_patient(identifier: str) -> tuple[str, str]:
+    """``(PatientID, IssuerOfPatientID)`` of ``ID^^^ISSUER`` (as HL7 v2 CX writes it), or of ``ID`` with no issuer."""
+    patient, mark, issuer = identifier.rpartition(_ISSUER_MARK)
+    return (canonical(patient), canonical(issuer)) if mark else (canonical(identifier), "")
+
+
+def join_patient(patient: str, issuer: str) -> str:
+    """The inverse; no mark where there is no issuer."""
+    return f"{canonical(patient)}{_ISSUER_MARK}{canonical(issuer)}" if canonical(issuer) else canonical(patient)
+
+
+class _Patients:
+    """Positions of profiles by PatientID and the issuer that they state; an empty issuer is none."""
+
+    def __init__(self) -> None:
+        self._stated: defaultdict[str, defaultdict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+
+    def add(self, identifier: str, position: int) -> None:
+        patient, issuer = split_patient(identifier)
+        self._stated[patient][issuer].add(position)
+
+    def fitting(self, patient: str, issuer: str) -> set[int]:
+        """Who states this issuer, or none."""
+        stated: Mapping[str, set[int]] = self._stated.get(patient, {})
+        return stated.get(issuer, set()) | stated.get("", set())
+
+    def of_one(self, patient: str, issuer: str) -> set[int]:
+        """The same, but who states none gives way to who states this one: two patients must not be taken for one."""
+        stated: Mapping[str, set[int]] = self._stated.get(patient, {})
+        return stated.get(issuer, set()) or stated.get("", set())
+
+
 class Rules:
     """Profiles, ordered so that a study's recipients are found without looking at each of them."""
 
     def __init__(self, profiles: Sequence[Profile]) -> None:
         """Of ``profiles``, which stay as they are."""
         self._profiles = tuple(profiles)
-        self._patients: defaultdict[str, set[int]] = defaultdict(set)
-        self._attending: defaultdict[str, set[int]] = defaultdict(set)
+        self._patients, self._attending = _Patients(), _Patients()
         self._doctors: defaultdict[str, set[int]] = defaultdict(set)
         self._doctor_names: defaultdict[str, set[int]] = defaultdict(set)
         self._wards: defaultdict[str, set[int]] = defaultdict(set)
@@ -50,10 +84,10 @@ class Rules:
 
     def _enter(self, position: int, profile: Profile) -> None:
         if profile.kind == "patient":
-            self._patients[canonical(profile.identifier)].add(position)
+            self._patients.add(profile.identifier, position)
             return
         for patient in profile.attends:
-            self._attending[canonical(patient)].add(position)
+            self._attending.add(patient, position)
         if profile.kind == "doctor":
             self._doctors[canonical(profile.identifier)].add(position)
             for form in {*name_forms(profile.name), _fold(profile.identifier)} - {""}:
@@ -62,12 +96,12 @@ class Rules:
             for text in {_fold(profile.identifier), _fold(profile.name)} - {""}:
                 self._wards[text].add(position)
 
-    def recipients(self, attributes: Attributes, PatientID: str) -> list[Profile]:
+    def recipients(self, attributes: Attributes, PatientID: str, IssuerOfPatientID: str = "") -> list[Profile]:
         """The profiles that the study is for, in the order of all profiles."""
-        found = set(self._attending.get(ALL, ()))
-        patient = canonical(PatientID)
+        found = set(self._attending.fitting(ALL, ""))
+        patient, issuer = canonical(PatientID), canonical(IssuerOfPatientID)
         if patient and patient != ALL:
-            found |= self._patients.get(patient, set()) | self._attending.get(patient, set())
+            found |= self._patients.of_one(patient, issuer) | self._attending.fitting(patient, issuer)
         found.update(self._doctors_named(attributes))
         for text in _texts(attributes, _LOCATION):
             found |= self._wards.get(_fold(text), set())

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from gateway.management.index import arrivals_read, people
 from gateway.management.index.arrivals_rows import StudyRow
-from gateway.management.routing import canonical
+from gateway.management.routing import canonical, split_patient
 from gateway.middleware.header import legal_uid
 from gateway.middleware.importing.subject import Subject
 
@@ -77,7 +77,11 @@ def _of_patient(connection: Connection, patient: str, study: str, name: str, iss
             known.PatientSex,
             study,
         )
-    profiles = [p for p in people.all_profiles(connection) if p.kind == "patient" and p.identifier == patient]
+    profiles = [
+        profile
+        for profile in people.all_profiles(connection)
+        if profile.kind == "patient" and split_patient(profile.identifier) in ((patient, issuer), (patient, ""))
+    ]
     if profiles and profiles[0].name:
         _check_name(profiles[0].name, name)
     if not profiles and not name:

@@ -56,6 +56,21 @@ def test_names_and_patients_are_looked_at_too(office: Office, name: str, attends
         office.registry.put_profile("doctor", "D", name, attends)
 
 
+def test_a_patient_of_an_issuer_is_a_profile_of_its_own(office: Office) -> None:
+    bare, _ = office.registry.put_profile("patient", "P-1", "", ())
+    stated, is_new = office.registry.put_profile("patient", " P-1 ^^^ A ", "", ())
+    assert is_new and stated.identifier == "P-1^^^A" and stated.reference != bare.reference
+    assert office.registry.reference("patient", "P-1^^^A") == stated.reference
+    assert not office.registry.put_profile("patient", "P-1^^^A", "", ())[1]
+    doctor, _ = office.registry.put_profile("doctor", "D^^^x", "", ("P-1^^^A ", "P-1"))
+    assert doctor.identifier == "D^^^x" and doctor.attends == ("P-1^^^A", "P-1")
+    for odd in ("^^^A", "P-1^^^", " ^^^ "):
+        with pytest.raises(NotTaken):
+            office.registry.put_profile("patient", odd, "", ())
+        with pytest.raises(NotTaken):
+            office.registry.put_profile("doctor", "D", "", (odd,))
+
+
 def test_a_patient_attends_nobody(office: Office) -> None:
     with pytest.raises(NotTaken):
         office.registry.put_profile("patient", "P", "", ("*",))

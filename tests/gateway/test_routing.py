@@ -43,6 +43,31 @@ def test_no_patient_by_an_empty_or_odd_identifier(nobody: str) -> None:
     assert found(profiles, {}, nobody) == []
 
 
+def of_issuer(profiles: list[Profile], issuer: str) -> list[str]:
+    return [f"{p.kind}:{p.identifier}" for p in Rules(profiles).recipients({}, "P-1", issuer)]
+
+
+def test_equal_identifiers_of_two_issuers_are_two_patients() -> None:
+    profiles = [
+        profile("patient", "P-1"),
+        profile("patient", "P-1^^^A"),
+        profile("patient", "P-1^^^B"),
+        profile("doctor", "any", attends=("P-1",)),
+        profile("doctor", "of A", attends=("P-1^^^A",)),
+        profile("ward", "all", attends=("*",)),
+    ]
+    assert of_issuer(profiles, "A") == ["patient:P-1^^^A", "doctor:any", "doctor:of A", "ward:all"]
+    assert of_issuer(profiles, " B ") == ["patient:P-1^^^B", "doctor:any", "ward:all"]
+    assert of_issuer(profiles, "C") == ["patient:P-1", "doctor:any", "ward:all"]
+    assert of_issuer(profiles, "") == ["patient:P-1", "doctor:any", "ward:all"]
+
+
+def test_a_stated_issuer_is_never_guessed() -> None:
+    profiles = [profile("patient", "P-1^^^A"), profile("doctor", "of A", attends=("P-1^^^A",))]
+    assert of_issuer(profiles, "") == of_issuer(profiles, "B") == of_issuer(profiles, "a") == []
+    assert found(profiles, {}, "P-1^^^A") == []  # a PatientID that only looks like it
+
+
 def test_attending_some_or_all() -> None:
     profiles = [
         profile("doctor", "all", attends=("*",)),
