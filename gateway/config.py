@@ -74,7 +74,7 @@ class Https(Struct, frozen=True, forbid_unknown_fields=True):
 class Rendering(Struct, frozen=True, forbid_unknown_fields=True):
     """Pictures of the layer ``display``: longest side in pixels, JPEG quality; and how many workers make them.
 
-    ``report``: whether the layer ``report`` is made.
+    ``report``: whether the layer ``report`` is made; ``diagnostic``: whether that one is, every bit of every frame.
     """
 
     workers: Annotated[int, Meta(ge=1, le=16)] = 2
@@ -82,6 +82,7 @@ class Rendering(Struct, frozen=True, forbid_unknown_fields=True):
     quality: Annotated[int, Meta(ge=50, le=100)] = 90
     thumbnail_side: Annotated[int, Meta(ge=32, le=512)] = 256
     report: bool = True
+    diagnostic: bool = True
 
 
 class Delivery(Struct, frozen=True, forbid_unknown_fields=True):

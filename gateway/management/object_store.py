@@ -44,6 +44,11 @@ class ObjectStore:
         """What the files take: counted by ``sweep``, then kept up with every write and removal."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
 
+    @property
+    def root(self) -> Path:
+        """The folder: whatever is to become an object lies on the same disk before."""
+        return self._root
+
     def _path(self, object_id: str, suffix: str) -> Path:
         return self._root / check_reference(object_id)[:2] / f"{object_id}.{suffix}"
 

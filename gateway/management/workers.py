@@ -117,6 +117,11 @@ class RenderPool:
         """Process ids of the workers, for supervision."""
         return [worker.pid for worker in self._alive]
 
+    @property
+    def idle(self) -> int:
+        """How many workers have nothing to do, those that are yet to be started among them."""
+        return self._idle.qsize()
+
     async def render(self, job: RenderJob) -> AsyncGenerator[RenderedFrame, None]:
         """The job's pictures, one by one, as they are read; who reads slowly slows the worker.
 

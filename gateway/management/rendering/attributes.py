@@ -1,8 +1,9 @@
-"""What a viewer needs to know of a frame, as flat DICOM JSON (PS3.18 annex F). No Patient module, no UID."""
+"""What a viewer needs to know of a frame, as flat DICOM JSON (PS3.18 annex F). No Patient module."""
 
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
@@ -48,31 +49,33 @@ def frame_attributes(
         level = view.find(keyword)
         if level is None:
             continue
-        values = _values(level[keyword].value, dictionary_VR(keyword))
+        values = json_values(level[keyword].value, dictionary_VR(keyword))
         if values:
-            found[_tag(keyword)] = {"vr": dictionary_VR(keyword), "Value": values}
+            found[tag_of(keyword)] = {"vr": dictionary_VR(keyword), "Value": values}
     if shown is not None and not view.numbers("WindowCenter"):
-        found[_tag("WindowCenter")] = {"vr": "DS", "Value": [shown.center]}
-        found[_tag("WindowWidth")] = {"vr": "DS", "Value": [shown.width]}
-        found[_tag("VOILUTFunction")] = {"vr": "CS", "Value": [shown.function]}
+        found[tag_of("WindowCenter")] = {"vr": "DS", "Value": [shown.center]}
+        found[tag_of("WindowWidth")] = {"vr": "DS", "Value": [shown.width]}
+        found[tag_of("VOILUTFunction")] = {"vr": "CS", "Value": [shown.function]}
     if suv_factor is not None:
         slope, intercept = view.numbers("RescaleSlope") or [1.0], view.numbers("RescaleIntercept") or [0.0]
-        found[_tag("RealWorldValueSlope")] = {"vr": "FD", "Value": [slope[0] * suv_factor]}
-        found[_tag("RealWorldValueIntercept")] = {"vr": "FD", "Value": [intercept[0] * suv_factor]}
-        found[_tag("LUTLabel")] = {"vr": "SH", "Value": ["SUVBW"]}
+        found[tag_of("RealWorldValueSlope")] = {"vr": "FD", "Value": [slope[0] * suv_factor]}
+        found[tag_of("RealWorldValueIntercept")] = {"vr": "FD", "Value": [intercept[0] * suv_factor]}
+        found[tag_of("LUTLabel")] = {"vr": "SH", "Value": ["SUVBW"]}
     if times := view.numbers("FrameTimeVector"):
         # the vector in each of its frames would be its square: each frame is told its own increment
-        found[_tag("FrameTime")] = {"vr": "DS", "Value": [times[min(view.frame, len(times) - 1)]]}
+        found[tag_of("FrameTime")] = {"vr": "DS", "Value": [times[min(view.frame, len(times) - 1)]]}
     for keyword in _ORIENTATION if turned else ():
-        found.pop(_tag(keyword), None)
+        found.pop(tag_of(keyword), None)
     return found
 
 
-def _tag(keyword: str) -> str:
+@cache
+def tag_of(keyword: str) -> str:
+    """A keyword's tag as DICOM JSON spells it."""
     return f"{tag_for_keyword(keyword):08X}"
 
 
-def _values(value: Any, vr: str) -> list[int | float | str]:
+def json_values(value: Any, vr: str) -> list[int | float | str]:
     """JSON values of a fitting type; empty when one of them is none, or there are more than a viewer needs."""
     several = list(value) if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
     if len(several) > _MAX_VALUES:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PLUGIN: Final = "mpacs"
+KEEP_COLOUR: Final = "mpacs_keep_colour"
+"""An option of frames: three samples of a lossless JPEG come back in the colours in which they were compressed."""
 _PYLIBJPEG: Final = frozenset({ts.JPEG_2000, ts.JPEG_2000_LOSSLESS, ts.HTJ2K, ts.RLE_LOSSLESS})
 _HTJ2K_LOSSLESS: Final = frozenset({ts.HTJ2K_LOSSLESS, ts.HTJ2K_LOSSLESS_RPCL})
 _JPEG: Final = ts.JPEG_DCT | {ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS_SV1}
@@ -102,14 +104,15 @@ def _decode_for_pydicom(frame: bytes, runner: DecodeRunner) -> bytes:
 
 
 def _decode_jpeg(frame: bytes, runner: DecodeRunner) -> NDArray[Any]:
-    """Every JPEG process; three-sample frames come back as RGB."""
-    source = _jpeg_colour(frame, runner)
+    """Every JPEG process; three-sample frames come back as RGB, unless their own colours are to be kept."""
     lossy = str(runner.transfer_syntax) in ts.JPEG_DCT
+    kept = not lossy and KEEP_COLOUR in runner.options and runner.samples_per_pixel == 3
+    source = "RGB" if kept else _jpeg_colour(frame, runner)  # from RGB to RGB: nothing is converted
     size = (runner.columns, runner.rows)
     samples = _decode_jpeg_8bit(frame, source, size) if lossy and runner.bits_stored <= 8 else None
     if samples is None:
         samples = _decode_jpeg_any(frame, source)
-    if source:
+    if source and not kept:
         runner.set_option("photometric_interpretation", "RGB")
     if lossy and runner.pixel_representation == 0:
         # quantisation overshoots BitsStored; the bits above it would be cut off and white would turn black

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.management import worker_protocol as protocol
-from gateway.management.rendering import pet, presentation
-from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering import history, pet, presentation
 from gateway.management.rendering.attributes import frame_attributes
 from gateway.management.rendering.encode import Encoded, encode, pixel_aspect, scaled
-from gateway.management.rendering.refusal import Refusal
 from gateway.management.rendering.render import Renderer
 
 if TYPE_CHECKING:
@@ -32,10 +30,8 @@ def parts(
     allow_frame()
     state = presentation.read(Path(job.presentation_state)) if job.presentation_state else None
     with Renderer(Path(job.path), limits, presentation=state, hot_iron=job.pet == "hot-iron") as renderer:
-        first, total = job.first_frame, renderer.source.number_of_frames
-        count = total - first if job.frame_count is None else job.frame_count
-        if first < 0 or count < 1 or first + count > total:
-            raise Refusal("no-frame")
+        first = job.first_frame
+        count = renderer.source.span(first, job.frame_count)
         middle = first + count // 2
         for frame, picture in enumerate(renderer.pictures(first, count), first):
             yield _picture(renderer, picture, frame, "display", job.max_side, job.quality)
@@ -71,19 +67,8 @@ def _picture(
 def _chain(renderer: Renderer, encoded: Encoded) -> tuple[bool, int]:
     """Whether anything between modality and this picture was lossy, and the whole chain's ratio times 100.
 
-    Of a JPEG made here: the frame's native bytes to this file's. Of a lossless picture of a lossy source: the
-    source's own ratio, as its header gives it (several stages multiply) or as its size shows.
+    Of a JPEG made here: the frame's native bytes to this file's. Of a lossless picture: the source's own.
     """
-    source, view = renderer.source, renderer.view(0)
     if encoded.lossy:
-        return True, max(100, source.frame_bytes * 100 // max(1, len(encoded.data)))
-    stated = view.text("LossyImageCompression")
-    suspect = source.transfer_syntax in ts.LOSSY or (source.transfer_syntax in ts.MAYBE_LOSSY and stated != "00")
-    if stated != "01" and not suspect:
-        return False, 100
-    ratio = 1.0
-    for stage in view.numbers("LossyImageCompressionRatio"):
-        ratio *= max(1.0, stage)
-    if ratio == 1.0:
-        ratio = source.frame_bytes * source.number_of_frames / source.size_bytes
-    return True, max(100, min(round(ratio * 100), 1 << 30))
+        return True, max(100, renderer.source.frame_bytes * 100 // max(1, len(encoded.data)))
+    return history.of(renderer.source, renderer.view(0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +37,10 @@ class FrameView:
 
     def find(self, keyword: str) -> Dataset | None:
         """The innermost data set that has a value for ``keyword``."""
+        tag = _tag(keyword)
         for level in self._levels:
-            if keyword in level and level[keyword].value not in (None, "", []):
+            # asked of the keys: looking the keyword up for every data set takes longer than anything else here
+            if tag in level.keys() and level[tag].value not in (None, "", []):  # noqa: SIM118
                 return level
         return None
 
@@ -61,6 +65,11 @@ class FrameView:
             return None
         first = level[keyword].value[0]
         return first if isinstance(first, Dataset) else None
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:

@@ -28,4 +28,8 @@ def parts(
         from gateway.management.rendering import report
 
         return report.parts(job, limits, allow_frame)
+    if job.layer == "diagnostic":
+        from gateway.management.rendering import diagnostic
+
+        return diagnostic.parts(job, limits, allow_frame)
     raise Refusal("unsupported", "layer")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 
 from gateway.management.rendering import colour, grey, overlays, pet
-from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering.cells import Cells
 from gateway.management.rendering.groups import FrameView
 from gateway.management.rendering.limits import RenderLimits
 from gateway.management.rendering.luts import LookupTable, apply_palette, palette
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from gateway.management.rendering.presentation import Presentation
 
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
-_CELLS_KEPT: Final = ts.NATIVE | {ts.RLE_LOSSLESS, ts.JPEG_LOSSLESS, ts.JPEG_LOSSLESS_SV1}
-"""Transfer syntaxes that keep every bit of a pixel cell, used or not."""
 _MONOCHROME: Final = ("MONOCHROME1", "MONOCHROME2")
 
 
@@ -73,7 +71,7 @@ class Renderer:
         self._transfer: tuple[object, Callable[[NDArray[Any]], Picture]] | None = None
         self.shown: grey.Window | None = None
         """The window of the frame rendered last, if it was one."""
-        self._plan_cells()
+        self._cells = Cells(self.source, self.view(0))
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +85,7 @@ class Renderer:
 
     def pictures(self, first: int, count: int) -> Iterator[Picture]:
         """``count`` pictures from frame ``first`` on."""
-        frames = self.source.frames(first, count, keep_unused_bits=self._keep)
+        frames = self.source.frames(first, count, keep_unused_bits=self._cells.keep)
         for frame, (samples, photometric) in enumerate(frames, first):
             if samples.shape[:2] != (self.source.options["rows"], self.source.options["columns"]):
                 raise Refusal("decode", "the frame's shape contradicts the header")
@@ -112,8 +110,8 @@ class Renderer:
         if self.photometric not in _MONOCHROME:
             raise Refusal("unsupported", "PhotometricInterpretation")
         picture = self._grey(values, frame)
-        if self._embedded:
-            overlays.burn_bits(picture, samples, self._embedded)
+        if self._cells.overlays:
+            overlays.burn_bits(picture, samples, self._cells.overlays)
         if self._finish and self.view(frame).text("PixelPresentation") in ("COLOR", "MIXED"):
             picture = self._supplement(picture, values)
         return picture if self._hot_iron is None or picture.ndim == 3 else self._hot_iron[picture]
@@ -149,24 +147,10 @@ class Renderer:
         picture[mapped] = apply_palette(values[mapped][np.newaxis], first, colours)[0]
         return picture
 
-    def _plan_cells(self) -> None:
-        """Where in its cell a sample lies (PS3.5 8.1.1), and whether an overlay lies beside it."""
-        stored, allocated = self._stored.bits, int(self.source.options["bits_allocated"])
-        high = self.view(0).numbers("HighBit")
-        self._shift = int(high[0]) + 1 - stored if high else 0
-        cells = self.source.transfer_syntax in _CELLS_KEPT and self._stored.integer and stored < allocated <= 16
-        if not cells or not 0 <= self._shift <= allocated - stored:
-            self._shift = 0
-        used = range(self._shift, self._shift + stored)
-        self._embedded = overlays.embedded_bits(self.header, allocated, used) if cells else []
-        self._keep = bool(self._embedded or self._shift)
-
     def _values(self, samples: NDArray[Any]) -> NDArray[Any]:
         """Stored values out of pixel cells, of at most two bytes where Bits Stored allows it."""
-        if self._keep:
-            left = samples.dtype.itemsize * 8 - self._stored.bits
-            value: NDArray[Any] = np.right_shift(np.left_shift(samples, left - self._shift), left)
-            return value
+        if self._cells.keep:
+            return self._cells.values(samples)
         if self._stored.tabled and samples.dtype.itemsize > 2:
             return samples.astype(np.int16 if self._stored.signed else np.uint16)
         return samples
@@ -219,7 +203,7 @@ class Renderer:
         if count == 1:
             return [values]
         return [
-            self._values(self.source.probe(probe, keep_unused_bits=self._keep))
+            self._values(self.source.probe(probe, keep_unused_bits=self._cells.keep))
             for probe in sorted({0, count // 2, count - 1})
         ]
 

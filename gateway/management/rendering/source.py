@@ -79,16 +79,28 @@ class FrameSource:
         bits = self.options["rows"] * self.options["columns"] * self.options["samples_per_pixel"]
         return (int(bits) * int(self.options["bits_allocated"]) + 7) // 8
 
-    def frames(self, first: int, count: int, *, keep_unused_bits: bool = False) -> Iterator[tuple[NDArray[Any], str]]:
+    def span(self, first: int, count: int | None) -> int:
+        """How many frames ``count`` from ``first`` on means (None: all that follow); Refusal if not all are there."""
+        wanted = self.number_of_frames - first if count is None else count
+        if first < 0 or wanted < 1 or first + wanted > self.number_of_frames:
+            raise Refusal("no-frame")
+        return wanted
+
+    def frames(
+        self, first: int, count: int, *, keep_unused_bits: bool = False, keep_colour: bool = False
+    ) -> Iterator[tuple[NDArray[Any], str]]:
         """Samples of ``count`` frames from ``first`` on, each with its photometric interpretation.
 
-        With ``keep_unused_bits`` bits above BitsStored stay as they are (overlays of old lie there).
+        With ``keep_unused_bits`` bits above BitsStored stay as they are (overlays of old lie there), with
+        ``keep_colour`` colours as they were compressed, where converting them would lose something.
         """
         if first < 0 or first + count > self.number_of_frames:
             raise Refusal("no-frame")
         options = dict(self.options)
         if keep_unused_bits:
             options["correct_unused_bits"] = False
+        if keep_colour:
+            options[codecs.KEEP_COLOUR] = True
         try:
             if self.transfer_syntax in ts.NATIVE:
                 yield from self._native(first, count, options)
@@ -115,6 +127,19 @@ class FrameSource:
             return next(self._encapsulated(0, 1))[:64]
         finally:
             self._file.seek(position)
+
+    def own_frames(self, first: int, count: int) -> Iterator[tuple[bytes, NDArray[Any]]]:
+        """The file's own compressed frames, each with what it decodes to; for encapsulated transfer syntaxes."""
+        options = {**self.options, "number_of_frames": 1}
+        try:
+            for frame in self._encapsulated(first, count):
+                yield frame, codecs.decode_frame(frame, self.transfer_syntax, options)[0]
+        except (Refusal, MemoryError, RecursionError, GeneratorExit):
+            raise
+        except NotImplementedError as error:
+            raise Refusal("unsupported") from error
+        except Exception as error:  # as in ``frames``
+            raise Refusal("decode") from error
 
     def probe(self, index: int, *, keep_unused_bits: bool) -> NDArray[Any]:
         """One frame's samples, without disturbing a walk through the frames that is under way."""

@@ -1,5 +1,6 @@
 """Pictures that become one object: gathered up to a bound, with the header that says which is which."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,16 +45,21 @@ class Batch:
 
     def spans(self) -> list[FrameSpan]:
         """The frames of each instance, in runs without a gap."""
-        spans: list[FrameSpan] = []
-        for at, picture in self.pictures:
-            instance_id, last = self.instances[at].id, spans[-1] if spans else None
-            if last and last.instance_id == instance_id and picture.frame == last.first_frame + last.frame_count - 1:
-                continue  # another part of the same frame
-            if last and last.instance_id == instance_id and last.first_frame + last.frame_count == picture.frame:
-                spans[-1] = FrameSpan(instance_id, last.first_frame, last.frame_count + 1)
-            else:
-                spans.append(FrameSpan(instance_id, picture.frame, 1))
-        return spans
+        return spans((self.instances[at].id, picture.frame) for at, picture in self.pictures)
+
+
+def spans(frames: Iterable[tuple[int, int]]) -> list[FrameSpan]:
+    """Runs without a gap of ``(instance id, frame)``."""
+    found: list[FrameSpan] = []
+    for instance_id, frame in frames:
+        last = found[-1] if found else None
+        if last and last.instance_id == instance_id and frame == last.first_frame + last.frame_count - 1:
+            continue  # another part of the same frame
+        if last and last.instance_id == instance_id and last.first_frame + last.frame_count == frame:
+            found[-1] = FrameSpan(instance_id, last.first_frame, last.frame_count + 1)
+        else:
+            found.append(FrameSpan(instance_id, frame, 1))
+    return found
 
 
 def frame_count(instance: InstanceRow) -> int:
@@ -79,7 +85,7 @@ def sealed_of(study_id: int, batch: Batch, written: Written, number: int) -> Sea
 def header_of(batch: Batch, series: dict[int, SeriesRow]) -> Header:
     """The object's table of contents; ``series`` by index id."""
     order = list(dict.fromkeys(instance.series_id for instance in batch.instances))
-    shared, each = _split([picture.attributes for _, picture in batch.pictures])
+    shared, each = shared_and_own([picture.attributes for _, picture in batch.pictures])
     return Header(
         version=1,
         layer=batch.layer,
@@ -101,7 +107,7 @@ def header_of(batch: Batch, series: dict[int, SeriesRow]) -> Header:
     )
 
 
-def _split(all_attributes: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def shared_and_own(all_attributes: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What all pictures have in common, once; and what is each one's own."""
     first = all_attributes[0]
     shared = {tag: value for tag, value in first.items() if all(a.get(tag) == value for a in all_attributes[1:])}

@@ -25,6 +25,8 @@ from wire.messages import Layer
 _log = logging.getLogger(__name__)
 
 Frames = AsyncGenerator[RenderedFrame, None]
+_AHEAD_BYTES = 32 << 20
+"""Of files whose single frames are made before they are asked for: parts of the large ones are large, too."""
 
 
 class Bench:
@@ -124,7 +126,7 @@ class Bench:
             for instance in instances:
                 if instance.NumberOfFrames <= 1:
                     ahead.append((instance, asyncio.create_task(_all(frames(instance)))))
-                while ahead and (instance.NumberOfFrames > 1 or len(ahead) > self.settings.workers + 1):
+                while ahead and (instance.NumberOfFrames > 1 or self._is_far_ahead([row for row, _ in ahead])):
                     done, task = ahead.popleft()
                     for part in await task:
                         yield done, part
@@ -139,6 +141,10 @@ class Bench:
         finally:
             for _, task in ahead:
                 task.cancel()
+
+    def _is_far_ahead(self, ahead: Sequence[InstanceRow]) -> bool:
+        many = len(ahead) > self.settings.workers + 1
+        return many or (len(ahead) > 1 and sum(row.size_bytes for row in ahead) > _AHEAD_BYTES)
 
 
 async def _all(frames: Frames) -> list[RenderedFrame]:

@@ -10,6 +10,7 @@ from gateway.config import Rendering
 from gateway.management.index import deliveries
 from gateway.management.index.deliveries import Work
 from gateway.management.studio.bench import Bench
+from gateway.management.studio.diagnostic import Diagnostic
 from gateway.management.studio.display import Display
 from gateway.management.studio.originals import Originals
 from gateway.management.studio.reports import Reports
@@ -52,10 +53,17 @@ class Studio:
 
 def layers_made(settings: Rendering) -> list[Layer]:
     """Every layer that must be over before a study counts as settled."""
-    return ["display", "report"] if settings.report else ["display"]
+    made: list[Layer] = ["display"]
+    made += ["report"] if settings.report else []
+    made += ["diagnostic"] if settings.diagnostic else []
+    return made
 
 
 def studios(bench: Bench) -> list[Studio]:
     """One for each lane: a lane waits for no other, but for its turn with the workers."""
     lanes = [Studio("a study", [Display(bench), Thumbnails(bench)]), Studio("an order", [Originals(bench)])]
-    return [*lanes, Studio("a report", [Reports(bench)])] if bench.settings.report else lanes
+    if bench.settings.report:
+        lanes.append(Studio("a report", [Reports(bench)]))
+    if bench.settings.diagnostic:
+        lanes.append(Studio("the diagnostic layer of a study", [Diagnostic(bench)]))
+    return lanes

@@ -1,0 +1,139 @@
+"""The layer ``diagnostic``: stored values, every bit, as HTJ2K in two bands; lossy sources keep their own frames.
+
+A frame's second band is told before its first: the first completes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+
+from gateway.management import worker_protocol as protocol
+from gateway.management.rendering import history, pet
+from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering.attributes import Json, frame_attributes
+from gateway.management.rendering.cells import Cells
+from gateway.management.rendering.groups import FrameView
+from gateway.management.rendering.measuring import measuring_attributes, pixel_attributes
+from gateway.management.rendering.refusal import Refusal
+from gateway.management.rendering.source import FrameSource
+from wire import codestream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from gateway.management.rendering.limits import RenderLimits
+    from wire.objects import Media
+
+_MEDIA: Final[dict[str, Media]] = {
+    **dict.fromkeys(ts.JPEG_DCT, "image/jpeg"),
+    ts.JPEG_LS_NEAR_LOSSLESS: "image/jls",
+    ts.JPEG_2000: "image/jp2",
+    ts.HTJ2K: "image/jphc",
+}
+"""Sources whose frames are kept where they are lossy: media types as in PS3.18 table 8.7.3-5."""
+_CODED: Final = frozenset({"uint8", "int8", "uint16", "int16"})
+_DECOMPOSITIONS: Final = 5
+_BASE_SIDE: Final = 64
+"""The coarsest resolution is at most so large: what a first glance at a large image costs."""
+
+Part = tuple[protocol.Frame, bytes]
+
+
+def parts(job: protocol.Job, limits: RenderLimits, allow_frame: Callable[[], None]) -> Iterator[Part]:
+    """Bands of the job's frames, in order.
+
+    ``allow_frame`` is called before each frame is touched. Raises ``Refusal``: ``unsupported`` for pixels that are not
+    integers of at most 16 bits.
+    """
+    allow_frame()
+    with FrameSource(Path(job.path), limits) as source:
+        first, view = job.first_frame, FrameView(source.header, 0)
+        count = source.span(first, job.frame_count)
+        keeps_own = source.transfer_syntax in _MEDIA and history.is_coded_lossy(source, view)
+        for part in (_own if keeps_own else _coded)(source, first, count):
+            yield part
+            if part[0].band == 0:
+                allow_frame()
+
+
+def _own(source: FrameSource, first: int, count: int) -> Iterator[Part]:
+    """The file's own frames: decoded once, so that no damaged stream goes to a device, and told as they are."""
+    media = _MEDIA[source.transfer_syntax]
+    lossy, ratio_x100 = history.of(source, FrameView(source.header, 0))
+    photometric = str(source.options["photometric_interpretation"])
+    for frame, (data, samples) in enumerate(source.own_frames(first, count), first):
+        _check_shape(source, samples)
+        attributes = _attributes(source, frame, pixel_attributes(source, photometric))
+        yield _head(source, frame, media, lossy, ratio_x100, attributes), data
+
+
+def _coded(source: FrameSource, first: int, count: int) -> Iterator[Part]:
+    import imagecodecs
+
+    if source.options["pixel_keyword"] != "PixelData" or source.options["bits_allocated"] > 16:
+        raise Refusal("unsupported", "pixels of more than 16 bits")
+    cells = Cells(source, FrameView(source.header, 0))
+    lossy, ratio_x100 = history.of(source, FrameView(source.header, 0))
+    decompositions = levels(source.options["rows"], source.options["columns"])
+    frames = source.frames(first, count, keep_unused_bits=cells.keep, keep_colour=True)
+    for frame, (samples, photometric) in enumerate(frames, first):
+        values = np.ascontiguousarray(cells.values(samples))
+        values = values.astype(values.dtype.newbyteorder("="), copy=False)
+        _check_shape(source, values)
+        if values.dtype.name not in _CODED:
+            raise Refusal("unsupported", "pixels of more than 16 bits")
+        # the component transform suits RGB alone; palettes and YBR are coded as they are
+        coded = bytes(
+            imagecodecs.htj2k_encode(
+                values, rgb=photometric == "RGB", resolutions=decompositions, reversible=True, tlm=True, tilepart=1
+            )
+        )
+        decoded = imagecodecs.htj2k_decode(coded, planar=False)
+        if decoded.dtype != values.dtype or not np.array_equal(decoded, values):
+            raise Refusal("decode", "what was encoded does not come back")
+        attributes = _attributes(source, frame, pixel_attributes(source, photometric))
+        cut = codestream.parse(coded).end(codestream.QUARTER)
+        yield _head(source, frame, "image/jphc", lossy, ratio_x100, {}, band=1), coded[cut:]
+        yield _head(source, frame, "image/jphc", lossy, ratio_x100, attributes), coded[:cut]
+
+
+def levels(rows: int, columns: int) -> int:
+    """How many decompositions a frame of this size gets."""
+    wanted = _DECOMPOSITIONS
+    while codestream.halved(max(rows, columns), wanted) > _BASE_SIDE:
+        wanted += 1
+    return wanted
+
+
+def _check_shape(source: FrameSource, samples: NDArray[Any]) -> None:
+    if samples.shape[:2] != (source.options["rows"], source.options["columns"]):
+        raise Refusal("decode", "the frame's shape contradicts the header")
+
+
+def _attributes(source: FrameSource, frame: int, pixels: Json) -> Json:
+    view = FrameView(source.header, frame)
+    little_endian = bool(source.header.original_encoding[1])
+    found = frame_attributes(view, None, suv_factor=pet.suv_factor(view))
+    return {**found, **measuring_attributes(view, little_endian=little_endian), **pixels}
+
+
+def _head(
+    source: FrameSource, frame: int, media: Media, lossy: bool, ratio_x100: int, attributes: Json, band: int = 0
+) -> protocol.Frame:
+    return protocol.Frame(
+        frame=frame,
+        kind="diagnostic",
+        media=media,
+        rows=source.options["rows"],
+        columns=source.options["columns"],
+        lossy=lossy,
+        ratio_x100=ratio_x100,
+        attributes=msgspec.convert(attributes, dict[str, protocol.Element]),
+        band=band,
+    )
