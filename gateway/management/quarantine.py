@@ -10,9 +10,11 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from gateway.management.index import arrivals_quarantine, arrivals_read, layers
+from gateway.management.index import arrivals_quarantine, arrivals_read, layers, uses
 from gateway.management.index import arrivals_tables as t
 from gateway.management.index.arrivals_rows import ConflictKind, InstanceRow
+from gateway.management.index.counting import ARCHIVE_BYTES, add
+from gateway.management.index.uses import StoredFile
 from gateway.middleware.admission import Admission, Admitted
 from gateway.middleware.arrival import StoreOutcome
 from gateway.middleware.refusal import Refusal
@@ -22,7 +24,6 @@ CONFLICTS = {
     ConflictKind.BYTES: "other bytes under a SOPInstanceUID that is known; the first stays",
     ConflictKind.PATIENT: "another patient under a StudyInstanceUID that is known; the first stays",
 }
-DROPPED = "dropped by an operator"
 _MOST = 10_000
 
 
@@ -98,16 +99,20 @@ class Quarantine:
         self._wake()
 
     def _forget(self, item: Item) -> None:
-        with self._archive.holding(item.digest), self._engine.begin() as connection:
+        """Note, then remove: a cut between them leaves a file that the next start sweeps."""
+        with self._archive.holding(item.digest):
+            with self._engine.begin() as connection:
+                if item.what == "refused":
+                    arrivals_quarantine.drop_quarantine(connection, item.digest)
+                elif item.what == "kept apart":
+                    connection.execute(sa.delete(t.conflicts).where(t.conflicts.c.id == item.row))
+                    add(connection, ARCHIVE_BYTES, -item.size_bytes)
+                else:
+                    uses.evict_files(connection, [StoredFile(item.row, item.digest, item.size_bytes)])
+                is_needed = bool(uses.referenced(connection, [item.digest]))
             if item.what == "refused":
-                arrivals_quarantine.drop_quarantine(connection, item.digest)
                 self._archive.drop_quarantined(item.digest)
-                return
-            if item.what == "kept apart":
-                connection.execute(sa.delete(t.conflicts).where(t.conflicts.c.id == item.row))
-            else:
-                arrivals_quarantine.set_instance_state(connection, [item.row], "evicted", DROPPED)
-            if not arrivals_read.is_referenced(connection, item.digest):
+            elif not is_needed:
                 self._archive.remove(item.digest)
 
 
