@@ -120,20 +120,20 @@ class AttributeCache:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
-    def encode(self, data: Dataset, tags: tuple[int, ...]) -> bytes:
-        """DICOM JSON (UTF-8) of those of ``tags`` that are present and not oversized."""
+    def encode(self, data: Dataset, tags: tuple[int, ...], more: dict[str, Any] | None = None) -> bytes:
+        """DICOM JSON (UTF-8) of those of ``tags`` that are present and not oversized, and of ``more``."""
         present = [element for tag in tags if (element := data.get_item(tag)) is not None]
         raw = [cast(RawDataElement, element) for element in present if element.is_raw]
         # Without a value but with a length: too long to have been read, and nothing that a list shows.
         unread = {int(element.tag) for element in raw if element.value is None and element.length}
         chosen = [int(element.tag) for element in present if int(element.tag) not in unread]
-        key = (tags, str(data.original_character_set), *((e.tag, e.VR, e.value) for e in raw))
+        key = (tags, str(data.original_character_set), str(more), *((e.tag, e.VR, e.value) for e in raw))
         # Sequences of undefined length are parsed already and have no bytes to compare.
         cacheable = len(raw) == len(present)
         if cacheable and key in self._known:
             self._known.move_to_end(key)
             return self._known[key]
-        encoded = _encode(data, chosen)
+        encoded = _encode(data, chosen, more or {})
         if cacheable:
             self._known[key] = encoded
             if len(self._known) > _CACHE_ENTRIES:
@@ -141,8 +141,8 @@ class AttributeCache:
         return encoded
 
 
-def _encode(data: Dataset, tags: list[int]) -> bytes:
-    out: dict[str, Any] = {}
+def _encode(data: Dataset, tags: list[int], more: dict[str, Any]) -> bytes:
+    out = dict(more)
     for tag in tags:
         element = data[tag]
         # suppress_invalid_tags: a birth date of "unknown" must not cost the picture.

@@ -12,7 +12,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.encaps import parse_fragments
 from pydicom.filereader import read_dataset, read_preamble
@@ -20,14 +20,19 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from gateway.middleware.attributes import DEFER_BYTES, IDENTITY, SERIES, STUDY, AttributeCache, text
+from gateway.middleware.charset import mark_of, reading_of
 from gateway.middleware.refusal import HeaderError, RefusalReason
 
 _PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _UNDEFINED = 0xFFFFFFFF
-_CHARSET = 0x00080005
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 # LO holds 64 characters (PS3.5 table 6.2-1); hospitals exceed it, and a longer identifier harms nothing here.
 _IDENTIFIER_LIMIT = 256
+_TEXT = tuple(
+    tag
+    for tag in sorted({*IDENTITY, *STUDY, *SERIES})
+    if dictionary_VR(tag) in ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+)
 _WANTED: list[BaseTag | int] = sorted({*IDENTITY, *STUDY, *SERIES})
 
 # Of a deflated data set as much is inflated as headers take; the rest is counted, never kept.
@@ -128,8 +133,9 @@ class _Parsed:
         self._implicit = syntax == ImplicitVRLittleEndian
         self._little = syntax != ExplicitVRBigEndian
         self.data = self._read()
-        if _undeclared_utf8(self.data):
-            self.data.set_original_encoding(self._implicit, self._little, ["utf8"])
+        self.reading = reading_of(self.data, _TEXT)
+        if self.reading.encodings:
+            self.data.set_original_encoding(self._implicit, self._little, list(self.reading.encodings))
         if not self._seen_any:
             raise HeaderError(RefusalReason.UNREADABLE, "no element of a data set could be read")
 
@@ -187,7 +193,8 @@ class _Parsed:
 def _checked(parsed: _Parsed, TransferSyntaxUID: str, cache: AttributeCache) -> Header:
     data = parsed.data
     # Before any value is asked for: the cache compares elements that are still raw bytes.
-    study, series = cache.encode(data, STUDY), cache.encode(data, SERIES)
+    mark = mark_of(parsed.reading) if parsed.reading.is_guess else {}
+    study, series = cache.encode(data, STUDY, mark), cache.encode(data, SERIES)
     return Header(
         StudyInstanceUID=_uid(data, 0x0020000D, "StudyInstanceUID"),
         SeriesInstanceUID=_uid(data, 0x0020000E, "SeriesInstanceUID"),
@@ -234,19 +241,6 @@ def _number(data: Dataset, tag: int, limit: int) -> int | None:
         return None
     value = int(digits)
     return value if -limit <= value <= limit else None
-
-
-def _undeclared_utf8(data: Dataset) -> bool:
-    """Whether the text is UTF-8 that no (or an unknown) SpecificCharacterSet declares."""
-    declared = text(data, _CHARSET)
-    if declared and all(name.strip() in python_encoding for name in declared.split("\\")):
-        return False
-    values = (getattr(data.get_item(tag), "value", None) for tag in (0x00100010, 0x00100020, 0x00081030, 0x00080090))
-    joined = b"\\".join(value for value in values if isinstance(value, bytes))
-    try:
-        return not joined.isascii() and bool(joined.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
 
 
 def inflate_head(file: BinaryIO) -> tuple[BinaryIO, bool]:
