@@ -28,6 +28,8 @@ TAGS = {
     "VerificationFlag": "0040A493",
     "PreliminaryFlag": "0040A496",
     "DocumentTitle": "00420010",
+    "ModifiedAttributesSequence": "04000550",
+    "OriginalAttributesSequence": "04000561",
 }
 """Keyword to tag (PS3.6)."""
 
@@ -53,6 +55,17 @@ def name_groups(data_set: DataSet, keyword: str = "PatientName") -> dict[str, st
     name = found[0] if found else {}
     groups = {f"{keyword}{group}": _plain(name, group) for group in GROUPS[1:]}
     return {keyword: _plain(name, GROUPS[0]), **{key: group for key, group in groups.items() if group}}
+
+
+def is_guessed(data_set: DataSet) -> bool:
+    """Whether the gateway read the text against what its file declares, or without a declaration (docs/protocol.md)."""
+    modified = [
+        one
+        for item in values(data_set, "OriginalAttributesSequence")
+        if isinstance(item, dict)
+        for one in values(item, "ModifiedAttributesSequence")
+    ]
+    return any(isinstance(one, dict) and TAGS["SpecificCharacterSet"] in one for one in modified)
 
 
 def _plain(value: Any, group: str) -> str:

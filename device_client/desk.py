@@ -130,6 +130,7 @@ class Desk:
             "StudyInstanceUID": study.uid,
             "PatientID": attributes.text(data_set, "PatientID"),
             **attributes.name_groups(data_set),
+            "CharacterSetGuessed": attributes.is_guessed(data_set),
             "StudyDate": attributes.text(data_set, "StudyDate"),
             "StudyTime": attributes.text(data_set, "StudyTime"),
             "StudyDescription": attributes.text(data_set, "StudyDescription"),

@@ -75,6 +75,17 @@ def _state(study: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def _name(study: dict[str, Any]) -> str:
+    """As its bearer writes it, then how it sounds; marked where the gateway had to guess its characters.
+
+    Korean headers have the Hanja in the ideographic group and the Hangul in the phonetic one (PS3.5 annex I).
+    """
+    written = study.get("PatientNameIdeographic") or study["PatientName"]
+    said = study.get("PatientNamePhonetic", "")
+    text = f"{written} ({said})" if said and written else written or said
+    return " ".join(text.replace("^", " ").split()) + (" (?)" if study["CharacterSetGuessed"] else "")
+
+
 def studies_table(studies: list[dict[str, Any]]) -> None:
     """All studies, on standard output."""
     table = Table()
@@ -82,9 +93,8 @@ def studies_table(studies: list[dict[str, Any]]) -> None:
         right = column in ("Series", "Pictures")
         table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column == "Date")
     for study in studies:
-        name = study.get("PatientNameIdeographic") or study["PatientName"]
         table.add_row(
-            name.replace("^", " ").strip(),
+            _name(study),
             study["PatientID"],
             study["StudyDate"],
             study["StudyDescription"],
@@ -101,10 +111,12 @@ def study_tables(study: dict[str, Any]) -> None:
     facts = Table(show_header=False)
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    for key in ("PatientName", "PatientNameIdeographic", "PatientID", "StudyDate", "StudyTime", "StudyDescription",
-                "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID"):  # fmt: skip
+    for key in ("PatientName", "PatientNameIdeographic", "PatientNamePhonetic", "PatientID", "StudyDate", "StudyTime",
+                "StudyDescription", "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID"):  # fmt: skip
         if study.get(key):
             facts.add_row(key, study[key])
+    if study["CharacterSetGuessed"]:
+        facts.add_row("text", "as guessed: its file declares no character set, or a wrong one")
     facts.add_row("state", _state(study))
     facts.add_row("for", ", ".join(study["recipients"]))
     _print(facts)

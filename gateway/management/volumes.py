@@ -20,8 +20,10 @@ _MOST_OBJECTS = 48
 _MOST_SERIES = 48
 _SEAL_ROOM = 512
 _SERIES_NUMBER = "00200011"
-_STUDY_ESSENTIALS = ("0020000D", "00100010", "00100020", "00080020", "00080030", "00080050", "00081030")
-"""StudyInstanceUID, PatientName, PatientID, StudyDate, StudyTime, AccessionNumber, StudyDescription."""
+_STUDY_ESSENTIALS = ("0020000D", "00100010", "00100020", "04000561", "00080020", "00080030", "00080050", "00081030")
+"""StudyInstanceUID, PatientName, PatientID, the mark of text that was guessed, StudyDate, StudyTime, AccessionNumber,
+StudyDescription."""
+_IDENTITY_COUNT = 4
 _SERIES_ESSENTIALS = ("0020000E", "00080060", _SERIES_NUMBER)
 """SeriesInstanceUID, Modality, SeriesNumber."""
 
@@ -38,7 +40,7 @@ def _essentials(attributes: dict[str, Any], wanted: Sequence[str]) -> dict[str, 
 
 
 def _identity(attributes: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-    return _essentials(attributes, wanted[:3])
+    return _essentials(attributes, wanted[:_IDENTITY_COUNT])
 
 
 def volumes(study: StudyRow, series: Sequence[SeriesRow], sealed: Sequence[SealedObject]) -> list[Announcement]:
