@@ -1,0 +1,106 @@
+/** One study in the list. */
+
+import type { JSX } from 'preact';
+import { memo } from 'preact/compat';
+import type { StudyItem } from '../../api';
+import { modalities, modalityName, studyDate, studyTitle } from '../dicom';
+import { day, time } from '../format';
+import { words } from '../i18n';
+import type { Words } from '../i18n/en';
+import { Icon } from '../icons';
+import { Bar } from '../parts/parts';
+import { Thumb } from '../parts/thumb';
+import { fragmentOf, go } from '../route';
+
+/** Received of what the device wants, 0 to 1; undefined where nothing is being fetched. */
+function fetching(study: StudyItem): number | undefined {
+  const wanted = study.layers.filter((layer) => layer.wanted && !layer.complete);
+  if (wanted.length === 0) return undefined;
+  const all = study.layers.filter((layer) => layer.wanted);
+  const total = all.reduce((sum, layer) => sum + layer.totalBytes, 0);
+  const received = all.reduce((sum, layer) => sum + layer.receivedBytes, 0);
+  return total > 0 ? received / total : 0;
+}
+
+function Where({ study }: { study: StudyItem }): JSX.Element {
+  const w = words.value.list;
+  const share = fetching(study);
+  if (share !== undefined) {
+    const said = w.fetching(Math.floor(share * 100));
+    return (
+      <span class="row-progress">
+        <Bar share={share} label={said} />
+        <span class="row-state">{said}</span>
+      </span>
+    );
+  }
+  const pictures = study.layers.filter((layer) => layer.layer === 'display');
+  const here = pictures.every((layer) => layer.complete);
+  const said = here ? w.complete : study.evicted ? w.evicted : w.onDemand;
+  return (
+    <span class="row-state">
+      {here && <Icon name="check" />}
+      {said}
+    </span>
+  );
+}
+
+function Marks({ study }: { study: StudyItem }): JSX.Element {
+  const w = words.value.list;
+  return (
+    <>
+      {study.critical && <span class="mark critical">{w.critical}</span>}
+      {study.isNew && <span class="mark new">{w.isNew}</span>}
+      {!study.isNew && study.isChanged && <span class="mark changed">{w.isChanged}</span>}
+      {study.hasReport && <span class="mark plain">{w.report}</span>}
+      {study.pinned && <span class="mark plain">{w.pinned}</span>}
+      {!study.settled && <span class="mark plain">{w.growing}</span>}
+      {!study.current && <span class="mark stale">{words.value.connection.notCurrent}</span>}
+    </>
+  );
+}
+
+/** The time of day matters for what was made just now. */
+function when(made: Date, w: Words): string {
+  const now = new Date();
+  const recent = now.getTime() - made.getTime() < 2 * 86_400_000;
+  return recent ? `${day(made, now, w)} ${time(made, w)}` : day(made, now, w);
+}
+
+function StudyRow({ study }: { study: StudyItem }): JSX.Element {
+  const w = words.value;
+  const made = studyDate(study);
+  const kinds = modalities(study).map((code) => modalityName(code, w));
+  const images = study.series.reduce((sum, series) => sum + series.frames, 0);
+  const first = study.series.find((series) => series.frames > 0) ?? study.series[0];
+  const to = { page: 'study', ref: study.ref } as const;
+  return (
+    <li class="row">
+      <a
+        class="row-link"
+        href={fragmentOf(to)}
+        onClick={(event) => {
+          if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+          event.preventDefault();
+          go(to);
+        }}
+      >
+        <Thumb study={study} series={first} />
+        <span class="row-text">
+          <span class="row-title">{studyTitle(study, w)}</span>
+          <span class="row-facts">
+            {[kinds.join(', '), made ? when(made, w) : w.list.noDate].filter(Boolean).join(' · ')}
+          </span>
+          <span class="row-facts">{images > 0 ? w.list.images(images) : w.list.series(study.series.length)}</span>
+          <span class="row-marks">
+            <Marks study={study} />
+          </span>
+          <Where study={study} />
+        </span>
+      </a>
+    </li>
+  );
+}
+
+/** Items are replaced when they change, so a row whose item is the same is not drawn again. */
+export const Row = memo(StudyRow, (before, after) => before.study === after.study);

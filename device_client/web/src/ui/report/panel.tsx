@@ -1,0 +1,123 @@
+/** The study's reports: beside the pictures where there is room, else over them. */
+
+import type { JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import type { ReportInfo, StudyItem } from '../../api';
+import { useApi } from '../context';
+import { date, time } from '../format';
+import { words } from '../i18n';
+import { Icon } from '../icons';
+import { Failure, IconButton, Spinner } from '../parts/parts';
+import { closeReport, go, type StudyRoute } from '../route';
+import { Body } from './body';
+import { statusOf, titleOf, writtenAt } from './status';
+
+type Answer = { reports: ReportInfo[] } | { error: unknown } | undefined;
+
+export function StatusMark({ report }: { report: ReportInfo }): JSX.Element | null {
+  const w = words.value.report;
+  const status = statusOf(report.attributes);
+  return status ? <span class={`mark ${status}`}>{w[status]}</span> : null;
+}
+
+function facts(report: ReportInfo): string {
+  const written = writtenAt(report.attributes);
+  return written ? `${date(written, words.value)} ${time(written, words.value)}` : '';
+}
+
+function age(report: ReportInfo): number {
+  return -(writtenAt(report.attributes)?.getTime() ?? 0);
+}
+
+/** Newest first: an amended report stands before what it replaces. */
+function newestFirst(reports: readonly ReportInfo[]): ReportInfo[] {
+  return reports.toSorted((a, b) => age(a) - age(b));
+}
+
+function Choices(props: { reports: ReportInfo[]; chosen: number; onChoose: (index: number) => void }): JSX.Element {
+  const w = words.value;
+  return (
+    <nav class="report-list" aria-label={w.report.list}>
+      {props.reports.map((report, index) => (
+        <button
+          key={report.id}
+          type="button"
+          aria-pressed={index === props.chosen}
+          class="report-choice"
+          onClick={() => props.onChoose(index)}
+        >
+          <span>{titleOf(report.attributes, w)}</span>
+          <StatusMark report={report} />
+          <span class="report-date">{facts(report)}</span>
+        </button>
+      ))}
+    </nav>
+  );
+}
+
+export function ReportPanel(props: { study: StudyItem; chosen: number; route: StudyRoute }): JSX.Element {
+  const { study, route } = props;
+  const api = useApi();
+  const w = words.value;
+  const [answer, setAnswer] = useState<Answer>();
+  const [tries, setTries] = useState(0);
+  const heading = useRef<HTMLHeadingElement>(null);
+  const received = study.layers.reduce((sum, each) => sum + (each.layer === 'report' ? each.receivedBytes : 0), 0);
+  useEffect(() => {
+    let gone = false;
+    api.reports(study.ref).then(
+      (reports) => gone || setAnswer({ reports: newestFirst(reports) }),
+      (error: unknown) => gone || setAnswer({ error }),
+    );
+    return () => {
+      gone = true;
+    };
+  }, [study.ref, study.sequence, received, tries]);
+  useEffect(() => heading.current?.focus(), []);
+
+  const close = (): void => closeReport(route);
+  const reports = answer && 'reports' in answer ? answer.reports : undefined;
+  const report = reports?.[Math.min(props.chosen, reports.length - 1)];
+  return (
+    <aside
+      class="report-panel"
+      aria-label={w.report.title}
+      onKeyDown={(event) => {
+        if (event.key !== 'Escape') return;
+        event.stopPropagation();
+        close();
+      }}
+    >
+      <header class="report-head">
+        <div class="report-titles">
+          <h2 ref={heading} tabIndex={-1}>
+            {report ? titleOf(report.attributes, w) : w.report.title}
+          </h2>
+          {report && (
+            <p>
+              <StatusMark report={report} /> {facts(report)}
+            </p>
+          )}
+        </div>
+        <IconButton icon="close" label={w.close} onClick={close} />
+      </header>
+      {reports && reports.length > 1 && (
+        <Choices
+          reports={reports}
+          chosen={props.chosen}
+          onChoose={(index) => go({ ...route, report: index }, { replace: true })}
+        />
+      )}
+      {!answer && <Spinner label={w.report.loading} />}
+      {answer && 'error' in answer && <Failure error={answer.error} retry={() => setTries(tries + 1)} />}
+      {reports && !report && (
+        <div class="empty">
+          <Icon name="report" />
+          <h3>{w.report.none}</h3>
+          <p>{w.report.noneText}</p>
+        </div>
+      )}
+      {report && <Body key={report.id} study={study} report={report} />}
+    </aside>
+  );
+}

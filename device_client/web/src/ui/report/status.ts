@@ -1,0 +1,26 @@
+/** How far a report may still change, from its flags (PS3.3 section C.17.2): in doubt it may. */
+
+import type { DataSet } from '../../api';
+import { dateOf, items, text } from '../dicom';
+import type { Words } from '../i18n/en';
+
+export type Status = 'preliminary' | 'final' | 'amended';
+
+export function statusOf(data: DataSet): Status | undefined {
+  const completion = text(data, 'CompletionFlag').toUpperCase();
+  const verification = text(data, 'VerificationFlag').toUpperCase();
+  const preliminary = text(data, 'PreliminaryFlag').toUpperCase();
+  if (!completion && !verification && !preliminary) return undefined;
+  if (preliminary === 'PRELIMINARY' || completion === 'PARTIAL') return 'preliminary';
+  if (preliminary !== 'FINAL' && verification !== 'VERIFIED') return 'preliminary';
+  return items(data, 'PredecessorDocumentsSequence').length > 0 ? 'amended' : 'final';
+}
+
+export function titleOf(data: DataSet, words: Words): string {
+  const [concept] = items(data, 'ConceptNameCodeSequence');
+  return text(data, 'DocumentTitle') || text(concept, 'CodeMeaning') || words.report.title;
+}
+
+export function writtenAt(data: DataSet): Date | undefined {
+  return dateOf(text(data, 'ContentDate'), text(data, 'ContentTime'));
+}
