@@ -61,7 +61,7 @@ def _shown(kind: str, value: str) -> Iterator[str]:
     elif kind == "NUM":
         number = _NUMBER.match(value)
         assert number, value
-        has_symbol = number[1] and number[2] != "1" and not number[2].startswith("{")
+        has_symbol = number[1] and number[2] != "1"
         yield f"{number[1]} {number[2]}" if has_symbol else number[1] or ""
         yield number[3]
     elif kind == "PNAME":
@@ -241,8 +241,9 @@ def test_times_are_readable(read: object, written: str, shown: str) -> None:
         ("mm", "millimeter", "mm (millimeter)"),
         ("mm", "mm", "mm"),
         ("1", "no units", "no units"),
-        ("{counts}", "", "counts"),
-        ("1", "", "1"),
+        ("{counts}", "", "{counts}"),
+        ("{ratio}", "ratio", "{ratio} (ratio)"),
+        ("1", "", ""),
         ("%", "", "%"),
     ],
 )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pydicom.dataset import Dataset
 
-MAX_ITEMS: Final = 50_000
-"""A dose report of a long intervention has some thousands."""
+MAX_ITEMS: Final = 20_000
+"""A dose report of a long intervention has some thousands; so many take a worker 240 MB."""
 MAX_DEPTH: Final = 64
 
 Position = tuple[int, ...]

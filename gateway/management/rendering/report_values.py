@@ -193,11 +193,11 @@ def _measured(item: Dataset) -> str:
 def unit(units: Code) -> str:
     """``cm (centimeter)``: the UCUM symbol is read by everybody, its meaning stands beside it.
 
-    UCUM's ``1`` and its annotations in braces are no symbols (UCUM sections 6 and 7): their meaning stands alone.
+    UCUM's unit ``1`` behind a number would be read as a part of it: there the meaning stands alone.
     """
-    symbol = "" if units.value == "1" or units.value.startswith("{") else units.value
+    symbol = "" if units.value == "1" else units.value
     if not symbol or units.meaning in ("", symbol):
-        return symbol or units.meaning or units.value.strip("{}")
+        return symbol or units.meaning
     return f"{symbol} ({units.meaning})"
 
 
