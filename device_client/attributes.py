@@ -12,6 +12,7 @@ TAGS = {
     "Modality": "00080060",
     "ModalitiesInStudy": "00080061",
     "StudyDescription": "00081030",
+    "ReferencedSOPInstanceUID": "00081155",
     "SeriesDescription": "0008103E",
     "PatientName": "00100010",
     "PatientID": "00100020",

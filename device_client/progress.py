@@ -136,7 +136,8 @@ def study_reports(study: dict[str, Any]) -> None:
     """The study's reports, in full where their text is here."""
     for series in study["series"]:
         for report in series["reports"]:
-            title = " ".join(part for part in (report["status"].upper(), report["DocumentTitle"]) if part)
+            standing = ["REPLACED" if report["replaced"] else "", report["status"].upper()]
+            title = " ".join(part for part in (*standing, report["DocumentTitle"]) if part)
             _print(Rule(Text(title or "Report"), align="left"))
             if report["text"] is not None:
                 _print(Text(report["text"]))

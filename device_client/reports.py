@@ -29,6 +29,12 @@ def status_of(data_set: attributes.DataSet) -> str:
     return "amended" if attributes.values(data_set, "PredecessorDocumentsSequence") else "final"
 
 
+def predecessors_of(data_set: attributes.DataSet) -> set[str]:
+    """SOPInstanceUIDs of the documents that this one takes the place of."""
+    items = [item for item in attributes.values(data_set, "PredecessorDocumentsSequence") if isinstance(item, dict)]
+    return {uid for item in items if (uid := attributes.text(item, "ReferencedSOPInstanceUID"))}
+
+
 def reports_of(store: Store, listed: Any) -> dict[str, list[dict[str, Any]]]:
     """By SeriesInstanceUID the reports of which the headers are here, the oldest first; of damaged objects none."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
@@ -36,11 +42,16 @@ def reports_of(store: Store, listed: Any) -> dict[str, list[dict[str, Any]]]:
         parts = pictures_of(store, listed, "report")[0]
     except WireError:
         return {}  # said where they are shown or exported; a list of studies goes on without
+    replaced: set[str] = set()
     for part in parts:
         if part.part.media not in DOCUMENTS:
             continue
         report = found.setdefault(part.series, {}).setdefault(part.instance, _describe(part))
         report["media"].append(part.part.media)
+        replaced |= predecessors_of(part.attributes)
+    for reports in found.values():
+        for report in reports.values():
+            report["replaced"] = report["SOPInstanceUID"] in replaced
     return {
         series: sorted(reports.values(), key=lambda one: (one["ContentDate"], one["ContentTime"]))
         for series, reports in found.items()

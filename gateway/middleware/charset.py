@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ _OTHER_NAMES = frozenset({"utf-8", "euc_kr", "cp949", "johab", "gbk", "gb18030",
                           "cp1254"})  # fmt: skip
 """Names of Python's codecs that a declaration may mean though DICOM has no such term."""
 _TYPO = re.compile(r"ISO[ _-]?(2022)?[ _-]?IR[ _-]?([0-9]+)", re.IGNORECASE)
-_MOST_BYTES = 4096
+MOST_BYTES = 4096
 
 # What text must consist of, besides ASCII, to be taken for such.
 _HANGUL = re.compile(r"[\x00-\x7f가-힣ㄱ-ㅣ]*")
@@ -50,10 +51,14 @@ class Reading:
 
 def reading_of(data: Dataset, tags: tuple[int, ...]) -> Reading:
     """Look at the raw bytes of those ``tags``; call before any of them was converted. Raises nothing."""
+    return reading_of_values(data, [value for tag in tags if (value := _raw(data, tag)) is not None])
+
+
+def reading_of_values(data: Dataset, values: Iterable[bytes]) -> Reading:
+    """Look at these raw values, of which the first 4,096 bytes count, under what ``data`` declares."""
     declared = _declared(data)
     said = "\\".join(declared)[:64]
-    values = [value for tag in tags if (value := _raw(data, tag)) is not None]
-    joined = b"\\".join(values)[:_MOST_BYTES]
+    joined = b"\\".join(values)[:MOST_BYTES]
     if joined.isascii() and _ESC not in joined:
         return Reading((), False, said)
     names, is_known = _python_names(declared)

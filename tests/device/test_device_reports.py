@@ -64,11 +64,25 @@ def test_reports_are_fetched_by_themselves_and_listed(received):
             "ContentTime": "093000",
             "status": "amended",
             "media": ["text/plain", "text/html"],
+            "replaced": False,
         }
     ]
     assert [(one["DocumentTitle"], one["status"], one["media"]) for one in document["reports"]] == [
         ("Letter", "", ["application/pdf"])
     ]
+
+
+def test_an_earlier_report_is_marked_when_another_takes_its_place(gateway, received):
+    study = Study(os.urandom(16), study_attributes(UID, [SR]), 1, True)
+    again = {"00420010": {"vr": "ST", "Value": ["보충"]}, **flags("COMPLETE", "VERIFIED", before=f"{SR}.1")}
+    late = [(f"{SR}.9", 0, 0, b"more\n")]
+    study.entries = [gateway.seal_object("report", [SR], late, [0], media=["text/plain"], attributes=again).entry]
+    gateway.announce(study)
+    received.call("run", "--once", "--timeout", "10")
+    (listed,) = received.json("studies")
+    marks = {one["SOPInstanceUID"]: one["replaced"] for one in listed["series"][0]["reports"]}
+    assert marks == {f"{SR}.1": True, f"{SR}.9": False}
+    assert "REPLACED AMENDED 판독 보고서" in received.call("show", UID).stdout
 
 
 def test_show_prints_the_text_and_its_standing(received):

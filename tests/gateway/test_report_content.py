@@ -74,7 +74,7 @@ def _shown(kind: str, value: str) -> Iterator[str]:
 
 
 def _document(path: Path) -> Document:
-    data = read_report(path, RenderLimits())
+    data = read_report(path, RenderLimits()).data
     return document_of(data, read_tree(data))
 
 

@@ -143,8 +143,17 @@ def test_characters_that_nothing_declares_are_read(tmp_path: Path) -> None:
     at = raw.index(b"\x08\x00\x05\x00CS")
     (tmp_path / "none.dcm").write_bytes(raw[:at] + raw[at + 18 :])
     (tmp_path / "unknown.dcm").write_bytes(raw.replace(b"ISO_IR 192", b"ISO_IR 999"))
-    assert made(tmp_path / "none.dcm")["text/plain"] == shown
-    assert made(tmp_path / "unknown.dcm")["text/plain"] == shown
+    note = "Characters: read as utf8, which the document does not declare\n"
+    for name in ("none.dcm", "unknown.dcm"):
+        text = made(tmp_path / name)["text/plain"].decode()
+        assert note in text
+        assert text.replace(note, "") == shown.decode()
+    korean = reports.report("판독", reports.text("소견", "정상 " * 2000), SpecificCharacterSet="ISO 2022 IR 149")
+    raw = reports.save(korean, tmp_path / "escaped.dcm").read_bytes()
+    assert "소견:\n  정상 정상" in made(tmp_path / "escaped.dcm")["text/plain"].decode()
+    bare = raw.replace(b"\x1b$)C", b"    ").replace(b"ISO 2022 IR 149", b"KSC5601        ")
+    (tmp_path / "bare.dcm").write_bytes(bare)
+    assert "정상 정상" in made(tmp_path / "bare.dcm")["text/plain"].decode()
     latin = reports.report("T", reports.text("n", "Jörg"), SpecificCharacterSet="ISO_IR 100")
     raw = reports.save(latin, tmp_path / "latin.dcm").read_bytes()
     (tmp_path / "undeclared.dcm").write_bytes(raw.replace(b"ISO_IR 100", b"ISO_IR 999"))
@@ -254,6 +263,7 @@ def test_a_worker_survives_them_and_serves_the_next(tmp_path: Path) -> None:
     good = reports.save(reports.every_kind(), tmp_path / "good.dcm")
     bad = {
         abyss(tmp_path / "abyss.dcm", 20_000): "malformed",
+        reports.save(reports.report("T", reports.text("n", "x" * (50 << 20))), tmp_path / "50.dcm"): "too-large",
         reports.save(nested(report_tree.MAX_DEPTH), tmp_path / "deep.dcm"): "too-large",
         reports.save(
             reports.document(b"<ClinicalDocument/>", reports.CDA, "text/XML"), tmp_path / "cda.dcm"

@@ -48,7 +48,8 @@ def parts(
     allow_frame()
     if job.first_frame != 0 or job.frame_count not in (None, 1):
         raise Refusal("no-frame")
-    data = read_report(Path(job.path), limits)
+    file = read_report(Path(job.path), limits)
+    data = file.data
     attributes = _attributes(data)
     if "EncapsulatedDocument" in data:
         pdf = _pdf(data)
@@ -64,7 +65,7 @@ def parts(
         raise Refusal("unsupported", "no picture of a structured report")
     if "ContentSequence" not in data and values.text(data, "ValueType").strip() != "CONTAINER":
         raise Refusal("unsupported", "no content tree and no document")
-    document = document_of(data, read_tree(data))
+    document = document_of(data, read_tree(data), file.guessed)
     text, html = to_text(document), to_html(document)
     yield _part("text/plain", attributes), text
     yield _part("text/html", attributes), html

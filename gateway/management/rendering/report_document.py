@@ -93,13 +93,13 @@ def title_of(data: Dataset) -> str:
     return " ".join(title.split())
 
 
-def document_of(data: Dataset, root: Item) -> Document:
-    """The whole document; ``root`` was read from ``data``."""
+def document_of(data: Dataset, root: Item, guessed: str = "") -> Document:
+    """The whole document; ``root`` was read from ``data``, its text in an encoding that was ``guessed`` if any."""
     by_position = {item.position: item for item in root.walk()}
     return Document(
         title=title_of(data) or "Report",
         status=status_of(data),
-        facts=_facts(data, root),
+        facts=_facts(data, root, guessed),
         language=_language(root),
         body=_body(root, 2, by_position),
     )
@@ -108,7 +108,7 @@ def document_of(data: Dataset, root: Item) -> Document:
 # ── the document ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _facts(data: Dataset, root: Item) -> list[Entry]:
+def _facts(data: Dataset, root: Item, guessed: str) -> list[Entry]:
     facts: list[Entry] = []
     if status := status_of(data):
         words = [values.text(data, "CompletionFlag").strip().lower()]
@@ -125,6 +125,8 @@ def _facts(data: Dataset, root: Item) -> list[Entry]:
     facts += [Entry("Verified by", _observer(one)) for one in values.items(data, "VerifyingObserverSequence")]
     if before := predecessors_of(data):
         facts.append(Entry("Replaces", "", references=tuple(Reference("earlier document", one) for one in before)))
+    if guessed:
+        facts.append(Entry("Characters", f"read as {guessed}, which the document does not declare"))
     return facts
 
 

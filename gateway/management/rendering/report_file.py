@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from itertools import islice
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pydicom import dcmread
-from pydicom.charset import python_encoding
-from pydicom.dataelem import RawDataElement
+from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.filereader import read_file_meta_info
 
 from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.refusal import Refusal
 from gateway.management.rendering.report_values import is_cut
+from gateway.middleware.charset import MOST_BYTES, reading_of_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,21 +30,30 @@ DEFER_BYTES: Final = 1 << 20
 """Longer values, which are encapsulated documents, stay in the file until they are asked for."""
 _TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 """Those that SpecificCharacterSet bears upon (PS3.5 section 6.1.2.3)."""
+_ESC: Final = b"\x1b"
+_LEAST_ROOM: Final = 256
+_MAX_LEVELS: Final = 120_000
+"""Items of all sequences: about five for each content item, of which there are fewer anyhow."""
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _FIRST_BYTES: Final = 128 + 4 + 12
 """Preamble, prefix and FileMetaInformationGroupLength (PS3.10 section 7.1)."""
 
 
-def read_report(path: Path, limits: RenderLimits) -> FileDataset:
+@dataclass(frozen=True, slots=True)
+class ReportFile:
+    """A data set; ``guessed`` names the encoding of its text where that is not what it declares."""
+
+    data: FileDataset
+    guessed: str
+
+
+def read_report(path: Path, limits: RenderLimits) -> ReportFile:
     """The whole data set. Raises ``Refusal``, MemoryError or RecursionError."""
     try:
         if path.stat().st_size > limits.max_picture_bytes + DEFER_BYTES:
             raise Refusal("too-large", "file")
         data = _read(path, limits)
-        if not _declares_characters(data) and _is_utf8(data):
-            data = _read(path, limits)  # anew, because what was looked at is decoded
-            _take_for_utf8(data)
-        return data
+        return ReportFile(data, _settle_characters(data))
     except (Refusal, MemoryError, RecursionError):
         raise
     except OSError as error:
@@ -69,43 +81,57 @@ def _whole(data: FileDataset, size: int) -> FileDataset:
     return data
 
 
-# ── characters that nothing, or nothing known, declares ───────────────────────────────────────────────────────────
+# ── characters ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _declares_characters(data: FileDataset) -> bool:
-    declared: Any = data.get("SpecificCharacterSet")
-    names = [declared] if isinstance(declared, str) else list(declared or [])
-    return bool(names) and all(str(name).strip() in python_encoding for name in names)
-
-
-def _is_utf8(data: FileDataset) -> bool:
-    """Whether all text is UTF-8 and some of it is more than ASCII; undeclared, each byte was taken for a character."""
-    found = False
-    try:
-        for level in _levels(data):
-            for element in level:
-                if element.VR in _TEXT_VRS and not (text := str(element.value)).isascii():
-                    text.encode("latin-1").decode("utf-8")
-                    found = True
-    except UnicodeError:
-        return False
-    return found
-
-
-def _take_for_utf8(data: FileDataset) -> None:
-    implicit, little = data.original_encoding
-    for level in _levels(data):
-        if level is data or "SpecificCharacterSet" not in level:
-            level.set_original_encoding(implicit, little, ["utf8"])
+def _settle_characters(data: FileDataset) -> str:
+    """Have all text read as what it is; the encoding's name if that is a guess, else empty."""
+    levels = list(islice(_levels(data), _MAX_LEVELS + 1))
+    if len(levels) > _MAX_LEVELS:
+        raise Refusal("too-large", "items of sequences")
+    reading = reading_of_values(data, _sample(levels))
+    if reading.encodings:
+        implicit, little = data.original_encoding
+        for level in levels:
+            if level is data or "SpecificCharacterSet" not in level:
+                level.set_original_encoding(implicit, little, list(reading.encodings))
+    return " and ".join(reading.encodings) if reading.is_guess else ""
 
 
 def _levels(data: Dataset) -> Iterator[Dataset]:
-    """The data set and all items of its sequences, each before its elements are touched."""
+    """The data set and all items of its sequences; nothing but sequences is converted."""
     waiting: list[Dataset] = [data]
     while waiting:
         level = waiting.pop()
         yield level
-        waiting += [item for element in level if element.VR == "SQ" for item in element.value]
+        sequences = [tag for tag, element in level._dict.items() if _vr(element) == "SQ"]
+        waiting += [item for tag in sequences for item in level[tag].value]
+
+
+def _sample(levels: list[Dataset]) -> list[bytes]:
+    """Raw text that is more than ASCII, of all places, whole or up to a space: as much as is looked at."""
+    found: list[bytes] = []
+    room = MOST_BYTES
+    for level in levels:
+        for element in level._dict.values():
+            value = element.value
+            if _vr(element) not in _TEXT_VRS or not isinstance(value, bytes):
+                continue
+            if value.isascii() and _ESC not in value:
+                continue
+            if len(value) >= room:
+                value = value[: max(value.rfind(b" ", 0, room), 0)]
+            found.append(value)
+            room -= len(value) + 1
+            if room < _LEAST_ROOM:
+                return found
+    return found
+
+
+def _vr(element: DataElement | RawDataElement) -> str:
+    if element.VR not in (None, "UN"):
+        return str(element.VR)
+    return dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "UN"
 
 
 def _inflated(file: BinaryIO, limits: RenderLimits) -> bytes:
