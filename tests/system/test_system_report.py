@@ -44,7 +44,7 @@ def test_a_report_comes_after_its_images(gateway: RunningGateway, tmp_path: Path
         gateway.store(made.files)
         before = doctor.wait_complete(6)
         ward.wait_complete(6)
-        first = [one["layers"] for one in before["series"]]
+        first = [one["layers"]["display"] for one in before["series"]]
 
         finding = reports.text("소견", "우상엽 결절", reports.image(image, relationship="INFERRED FROM"))
         report = reports.report("판독 보고서", finding, VerificationFlag="VERIFIED")
@@ -67,7 +67,7 @@ def test_a_report_comes_after_its_images(gateway: RunningGateway, tmp_path: Path
 
         study = _wait(received, "report on the doctor's device")
 
-    again = [one["layers"] for one in study["series"] if "display" in one["layers"]]
+    again = [one["layers"]["display"] for one in _series(study, "display")]
     assert again == first, "pictures that were there are announced as they were"
     listed = {one["SeriesInstanceUID"]: one["reports"] for one in _series(study, "report")}
     assert [(one["DocumentTitle"], one["status"]) for one in listed[structured]] == [("판독 보고서", "final")]
