@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from device_client.disk import DiskThread
-from device_client.errors import DeviceError, LeaseEnded, LinkFailed, LinkRefused, weightiest
+from device_client.errors import (
+    DeviceError,
+    DeviceWiped,
+    LeaseEnded,
+    LinkFailed,
+    LinkRefused,
+    WipeOrdered,
+    weightiest,
+)
 from device_client.events import Events
 from device_client.goal import Standing, until_done
 from device_client.household import Household
@@ -20,9 +28,10 @@ from device_client.mailroom import Mailroom
 from device_client.session import Body, Session
 from device_client.store.state import State
 from device_client.tls import authority_context, parse_broker
+from device_client.wiping import Wiping
 from wire import messages, topics
 from wire.errors import WireError
-from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Sync, Synced, Want
+from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Sync, Synced, Want, Wipe, Wiped
 from wire.names import encode_reference
 
 DEFAULT_LAYERS = ("thumbnail", "report", "display")
@@ -61,6 +70,7 @@ class Agent:
         self._inbox = Inbox(state)
         self._routes = Routes(state)
         self._mail = Mailroom(state, self._inbox, self.disk, events, self)
+        self._wiping = Wiping(state, self.disk)
         self._keeper: Keeper | None = None
         self._session: Session | None = None
         self._renewed: asyncio.Event = asyncio.Event()
@@ -78,11 +88,13 @@ class Agent:
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def run(self) -> None:
-        """Return when stopped or done; Silent or LinkRefused where ``once`` cannot be done."""
+        """Return when stopped or done; Silent or LinkRefused where ``once`` cannot be done, DeviceWiped if it was."""
         try:
             self._open_store()
         except LeaseEnded:
             self.events.tell("lease-ended")
+        except DeviceWiped:
+            self.events.tell("wiping")
         work: list[asyncio.Future[Any]] = [
             asyncio.ensure_future(self._stay_connected()),
             asyncio.ensure_future(self._watch_lease()),
@@ -137,11 +149,22 @@ class Agent:
                 await self._connect()
             except LeaseEnded:
                 await self._end_lease()
+            except WipeOrdered:
+                self.events.tell("wiping")
+                await self._close_store()
+                await self._wiping.erase_received()
+                continue
+            except DeviceWiped:
+                await self._wiping.erase_all()
+                raise
             except LinkRefused as error:
                 self._refused(error)
                 backoff_s = max(backoff_s, REFUSED_BACKOFF_S)
             except LinkFailed as error:
                 self.events.tell("disconnected", reason=str(error))
+            if self._wiping.is_late:
+                await self._wiping.erase_all()
+                raise DeviceWiped
             if time.monotonic() - started > MOST_BACKOFF_S:
                 backoff_s = LEAST_BACKOFF_S
             # Jitter, or a ward full of devices comes back in one moment when its broker does.
@@ -201,6 +224,8 @@ class Agent:
 
     async def _talk(self, session: Session, group: asyncio.TaskGroup) -> None:
         await session.link.subscribe(self._routes.own())
+        if self._wiping.is_ordered:
+            await self._wiping.say(session)
         if self.household is None:
             await self._renew(session)
         household = self.household
@@ -261,6 +286,11 @@ class Agent:
             return
         self._answered_progress(body)
         match answer.body, body:
+            case Wipe(), _ if not self._wiping.is_ordered:
+                await self._wiping.note()
+                raise WipeOrdered
+            case Done(), Wiped():
+                self._wiping.taken()
             case Synced() as synced, Sync():
                 await self._synced(synced)
             case Gone(object=object_id), Want():

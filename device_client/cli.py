@@ -80,10 +80,12 @@ def main() -> None:
 @click.argument("uri")
 @click.option("--name", default=platform.node() or "device", help="What operators call this device.")
 @click.option("--replace", is_flag=True, help="Forget an earlier enrolment and all that it received.")
-@click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="Seconds to wait for the gateway.")
+@click.option(
+    "--timeout", "timeout_s", type=float, help="Seconds to wait for the gateway [default: till the link ends]."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @_state_option
-def enrol(uri: str, name: str, replace: bool, timeout_s: float, as_json: bool) -> None:
+def enrol(uri: str, name: str, replace: bool, timeout_s: float | None, as_json: bool) -> None:
     """Enrol this device with the one-time link URI.
 
     Example: mpacs-device enrol 'https://gateway.example/#enrol=...' --name 'Ward 3'
@@ -167,7 +169,7 @@ async def _own(folder: Path) -> Any:
 class _Lines:
     """One line for what matters; opaque references only, because it may go to a log."""
 
-    _PROBLEMS = ("refused", "order-refused", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
+    _PROBLEMS = ("refused", "order-refused", "wiping", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
 
     def __init__(self, problems_only: bool) -> None:
         self._problems_only = problems_only

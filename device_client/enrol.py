@@ -1,7 +1,6 @@
 """Enrolment: from a one-time link to a device with keys, recipients and a lease."""
 
 import asyncio
-import shutil
 import ssl
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from device_client.clock import Clock
 from device_client.errors import AlreadyEnrolled, EnrolmentFailed, LinkFailed, LinkRefused
 from device_client.link import Credentials, Link
-from device_client.store import files
+from device_client.store import files, wipe
 from device_client.store.keys import DeviceKeys, Identity, KeyFiles, Reader, Secrets
 from device_client.tls import Address, authority_context, first_context, parse_broker
 from wire import enrolment, hpke, sign, topics
@@ -25,8 +24,12 @@ CONFIRM_AFTER_S = 3.0
 Tell = Callable[[str], None]
 
 
-async def enrol(folder: Path, uri: str, name: str, timeout_s: float, tell: Tell, replace: bool = False) -> Identity:
+async def enrol(
+    folder: Path, uri: str, name: str, timeout_s: float | None, tell: Tell, replace: bool = False
+) -> Identity:
     """Enrol this device with the link's gateway and write its state folder; its identity.
+
+    Without ``timeout_s`` the answer is awaited as long as the link is good: an operator may have to confirm it.
 
     AlreadyEnrolled, unless ``replace``; EnrolmentFailed with what to do; LinkFailed if the broker cannot be reached.
     """
@@ -40,6 +43,8 @@ async def enrol(folder: Path, uri: str, name: str, timeout_s: float, tell: Tell,
         ) from None
     if link.expires <= time.time() * 1000:
         raise EnrolmentFailed("this link has expired: ask for a new one")
+    if timeout_s is None:
+        timeout_s = link.expires / 1000 - time.time()
     address = parse_broker(link.broker)
     files.make_folder(folder)
     with files.FolderLock(folder):
@@ -48,7 +53,7 @@ async def enrol(folder: Path, uri: str, name: str, timeout_s: float, tell: Tell,
         if address.tls:
             _check_authority(welcome.enrolled.authority)
         if replace:
-            _forget(folder)
+            wipe.forget(folder)
         return _write(folder, link, keys, welcome)
 
 
@@ -119,8 +124,8 @@ async def _answer(
         if ended.done():
             raise LinkFailed(f"the connection to the broker ended before the gateway answered ({ended.result()})")
         raise EnrolmentFailed(
-            f"the gateway did not answer in {timeout_s:g} s: it is not running, or the link was used already; "
-            "ask for a new link"
+            f"the gateway did not answer in {timeout_s:.0f} s: it is not running, the link was used already, "
+            "or nobody confirmed this device; ask for a new link"
         )
     finally:
         answer.cancel()
@@ -132,17 +137,6 @@ def _check_authority(authority: bytes) -> None:
         authority_context(authority)
     except (ssl.SSLError, UnicodeDecodeError, ValueError):
         raise EnrolmentFailed("the gateway sent an authority that is none: ask its operator") from None
-
-
-def _forget(folder: Path) -> None:
-    """Remove what an earlier enrolment left: its identity first, the lock stays."""
-    for name in ("identity.json", "lease"):
-        files.erase(folder / name)
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != "lock":
-            files.erase(path)
 
 
 def _write(folder: Path, link: enrolment.Link, keys: DeviceKeys, welcome: Welcome) -> Identity:

@@ -12,6 +12,8 @@ DeviceError
 ├── Incomplete       a layer is not here as a whole
 ├── LinkFailed       the broker cannot be reached, or the connection ended
 │   └── LinkRefused  the broker does not take the credentials
+├── WipeOrdered      the gateway orders the device to erase itself
+├── DeviceWiped      it has erased itself
 └── Silent           the gateway did not answer in time
 
 No text holds a patient's name or number, a DICOM UID, a key or a pixel.
@@ -94,16 +96,36 @@ class LinkRefused(LinkFailed):
     """The broker does not take the credentials."""
 
 
+class WipeOrdered(DeviceError):
+    """The gateway orders the device to erase itself."""
+
+    def __init__(self) -> None:
+        """Say what happens."""
+        super().__init__("the gateway orders this device to erase what it received")
+
+
+class DeviceWiped(DeviceError):
+    """It has erased itself."""
+
+    def __init__(self) -> None:
+        """Say what is left."""
+        super().__init__(
+            "this device was wiped by its gateway: nothing that it received is left, nor are its keys; "
+            "to use it again, ask for a new enrolment link"
+        )
+
+
 class Silent(DeviceError):
     """The gateway did not answer in time."""
 
 
 def weightiest(group: BaseExceptionGroup[DeviceError | OSError]) -> DeviceError:
-    """Several parts notice the end of a connection at once: what is to be said of it; the lease's end comes first."""
+    """Several parts notice a connection's end at once: what is to be said of it. A wipe comes first, then the lease."""
     found = [weightiest(one) if isinstance(one, BaseExceptionGroup) else one for one in group.exceptions]
-    for error in found:
-        if isinstance(error, LeaseEnded):
-            return error
+    for kind in (DeviceWiped, WipeOrdered, LeaseEnded):
+        for error in found:
+            if isinstance(error, kind):
+                return error
     first = found[0]
     if isinstance(first, DeviceError):
         return first

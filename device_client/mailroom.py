@@ -194,6 +194,8 @@ class Mailroom:
         store.ledger.shelves[recipient].revoked = key is None
         if key is None:
             self._events.tell("revoked", recipient=recipient)
+            # Why, the answer says: perhaps the device is to erase itself.
+            self._hooks.needs_sync()
         else:
             # What came before its key could not be opened, and comes again.
             self._hooks.needs_sync()

@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from gateway.cli_authority import authority
+from gateway.cli_devices import devices, revoke, wipe
 from gateway.cli_import import import_files
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
-from gateway.cli_support import fail, json_option, local_time, print_json, printable, state_option, table
+from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from gateway.cli_survey import survey
 from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
 from wire.errors import NameInvalid
@@ -161,67 +162,6 @@ def invite(state: Any, recipient: str, as_json: bool) -> None:
 @main.command()
 @json_option
 @state_option
-def devices(state: Any, as_json: bool) -> None:
-    """List the enrolled devices.
-
-    \b
-    Example:
-      mpacs-gateway devices --json
-    """
-    from gateway import app
-
-    _, _, registry = app.open_registry(state)
-    found = [
-        {
-            "device": d.device,
-            "name": d.name,
-            "recipient": f"{p.kind}:{p.identifier}",
-            "enrolled": local_time(d.enrolled_at),
-            "seen": local_time(d.seen_at),
-            "revoked": local_time(d.revoked_at) if d.revoked_at else None,
-        }
-        for d, p in registry.devices()
-    ]
-    if as_json:
-        print_json(found)
-    else:
-        columns = ["device", "name", "recipient", "enrolled", "seen", "revoked"]
-        table(columns, [[str(row[c] or "") for c in columns] for row in found])
-
-
-@main.command()
-@click.argument("device")
-@click.option("--yes", is_flag=True, help="Do not ask, where DEVICE is only the beginning of a reference.")
-@state_option
-def revoke(state: Any, device: str, yes: bool) -> None:
-    """Shut a device out: its login and its keys end now, its lease is not renewed. DEVICE is its reference.
-
-    Of a reference its beginning will do, if no other begins so. What it received stays readable on it until the lease
-    ends (72 hours unless set).
-
-    \b
-    Example:
-      mpacs-gateway revoke mfzhe3dv
-    """
-    from gateway import app
-    from gateway.management.registry import Unknown
-
-    config, opened, registry = app.open_registry(state)
-    try:
-        meant, profile = registry.device(device)
-        if meant.device != device and not yes:
-            whose = printable(f"{meant.name}, of {profile.kind} {profile.identifier}" if profile else meant.name)
-            click.confirm(f"revoke {meant.device} ({whose})?", abort=True, err=True)
-        revoked = registry.revoke(meant.device)
-    except Unknown as error:
-        fail(str(error))
-    app.publish_access(state, config, opened)
-    click.echo(f"revoked {revoked.device}")
-
-
-@main.command()
-@json_option
-@state_option
 def studies(state: Any, as_json: bool) -> None:
     """List the studies that the gateway holds, and whom they are for.
 
@@ -251,6 +191,9 @@ def studies(state: Any, as_json: bool) -> None:
 
 main.add_command(authority)
 main.add_command(import_files)
+main.add_command(devices)
+main.add_command(revoke)
+main.add_command(wipe)
 main.add_command(profile)
 main.add_command(quarantine)
 main.add_command(survey)

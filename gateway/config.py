@@ -4,7 +4,7 @@ import ipaddress
 import itertools
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -104,6 +104,12 @@ class Import(Struct, frozen=True, forbid_unknown_fields=True):
     """So long files that were taken stay in its ``done``."""
 
 
+class Enrolment(Struct, frozen=True, forbid_unknown_fields=True):
+    """``operator``: a device waits until an operator has compared its fingerprint and confirmed it."""
+
+    confirm: Literal["none", "operator"] = "none"
+
+
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the disk is used, in GB (10^9 bytes). Unset: a share of the disk that the state folder lies on.
 
@@ -127,6 +133,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     rendering: Rendering = field(default_factory=Rendering)
     delivery: Delivery = field(default_factory=Delivery)
     imports: Import = field(default_factory=Import, name="import")
+    enrolment: Enrolment = field(default_factory=Enrolment)
     store: Store = field(default_factory=Store)
 
     @property

@@ -7,9 +7,9 @@ from typing import Literal
 import msgspec
 
 from device_client.clock import Clock
-from device_client.errors import NotEnrolled
+from device_client.errors import DeviceWiped, NotEnrolled, StoreBroken
 from device_client.ledger import Held, Ledger
-from device_client.store import files
+from device_client.store import files, wipe
 from device_client.store.blobs import Blobs, DiskCalls
 from device_client.store.catalogue import Catalogue, StudyRecord
 from device_client.store.keys import MAX_EPOCHS, EpochKey, KeyFiles
@@ -29,12 +29,13 @@ class State:
         """NotEnrolled without a device in it, Busy while another process owns it."""
         self.folder = folder
         self.key_files = KeyFiles(folder)
-        if not self.key_files.enrolled:
+        if not self.key_files.enrolled and not wipe.is_ordered(folder):
             raise NotEnrolled
         files.make_folder(folder)
         self._lock = files.FolderLock(folder)
         try:
             files.sweep(folder)
+            self._finish_wipe()
             self.identity = self.key_files.load_identity()
             self.keys = self.key_files.load_keys()
             self.clock = Clock(folder / "clock")
@@ -48,8 +49,27 @@ class State:
         """Let another process have the folder."""
         self._lock.release()
 
+    @property
+    def is_being_wiped(self) -> bool:
+        """Whether the gateway ordered this device to erase itself."""
+        return wipe.is_ordered(self.folder)
+
+    def _finish_wipe(self) -> None:
+        """Where a crash came between, DeviceWiped: without all of its keys the device can say nothing any more."""
+        if not self.is_being_wiped:
+            return
+        wipe.erase_received(self.folder)
+        try:
+            self.key_files.load_identity()
+            self.key_files.load_keys()
+        except (NotEnrolled, StoreBroken):
+            wipe.erase_all(self.folder)
+            raise DeviceWiped from None
+
     def unlock(self, disk: DiskCalls | None = None) -> "Store":
-        """The store; LeaseEnded once the lease has run out."""
+        """The store; LeaseEnded once the lease has run out, DeviceWiped where it is being erased."""
+        if self.is_being_wiped:
+            raise DeviceWiped
         lease = self.key_files.load_lease(self.clock.now_ms())
         return Store(self, lease, disk)
 

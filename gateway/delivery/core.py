@@ -23,7 +23,7 @@ from gateway.management.announcer import Announcer
 from gateway.management.broker_files import AccessFile
 from gateway.management.census import Census, People
 from gateway.management.evictor import Evictor
-from gateway.management.index import arrivals, deliveries, people
+from gateway.management.index import arrivals, deliveries, devices, people
 from gateway.management.object_store import ObjectStore
 from gateway.management.orders import Orders
 from gateway.management.registry import Registry
@@ -211,18 +211,29 @@ class Core:
         self._health.well("a request")
 
     async def _enrol(self, enrolment: str, payload: bytes) -> None:
-        answer = await asyncio.to_thread(self._registry.enrol, enrolment, payload)
-        # The device's own credential stands before it hears of it; a code that died has none any more.
-        await asyncio.to_thread(self._access.keep)
-        if answer is None:
-            _log.warning("an enrolment was not taken")
+        answer = await asyncio.to_thread(self._registry.enrolments.enrol, enrolment, payload)
+        if answer is not None:
+            await self._welcome(enrolment, answer)
             return
+        await asyncio.to_thread(self._access.keep)  # a code that died has no login any more
+        if self._config.enrolment.confirm == "operator":
+            _log.info("an enrolment was not taken, or waits: `mpacs-gateway devices` shows what is to be confirmed")
+        else:
+            _log.warning("an enrolment was not taken")
+
+    async def _welcome(self, enrolment: str, answer: bytes) -> None:
+        # The device's own credential stands before it hears of it.
+        await asyncio.to_thread(self._access.keep)
         try:
             await self._link.publish(topics.enrol_response(self._config.site, enrolment), answer)
             await self._herald.look()
             _log.info("a device was enrolled")
         except LinkDown:
             _log.warning("an enrolment was interrupted")
+
+    async def _answer_confirmed(self) -> None:
+        for one in await asyncio.to_thread(self._registry.enrolments.answer_confirmed):
+            await self._welcome(one.enrolment, one.payload)
 
     def _lost(self, object_id: str) -> None:
         """Its file is gone: it is made again, under another id."""
@@ -250,6 +261,7 @@ class Core:
         if self._link.connected.is_set():
             if self._greeted != self._connections:
                 await self._greet()
+            await self._answer_confirmed()
             await self._herald.look()
             if not await self._herald.catch_up(_CATCH_UP_S):
                 self._wake.set()
@@ -291,6 +303,7 @@ class Core:
         self._replay.sweep()
         with self._engine.begin() as connection:
             people.sweep_invites(connection, time.time())
+            devices.sweep_waiting(connection)
 
     async def _tell(self, study_id: int) -> None:
         try:

@@ -26,7 +26,7 @@ from wire import envelope, manifest, seal, topics
 from wire.bits import from_ranges
 from wire.errors import WireError
 from wire.limits import MAX_MESSAGE_BYTES
-from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Request, Sync, Synced, Want, Wiped
+from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Request, Sync, Synced, Want, Wipe, Wiped
 from wire.names import encode_reference
 
 _log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _COMPLAINTS_APART_S = 5.0
 _ANSWER_HEAD_BYTES = MAX_MESSAGE_BYTES - 4096
 _CACHED_GRANTS = 4096
 
-Reply = Synced | Done | Gone | Refused
+Reply = Synced | Done | Gone | Refused | Wipe
 
 
 class Requests:
@@ -90,12 +90,15 @@ class Requests:
         Not to be called for one device twice at once: its counters grow in the order in which its requests came.
         """
         try:
-            found = await asyncio.to_thread(self._device, device_ref)
-            if found is None:
+            there = await asyncio.to_thread(self._census.look)
+            device = there.devices.get(device_ref) or there.wiping.get(device_ref)
+            if device is None:
                 return
-            device, profile = found
             request = envelope.open_request(device.sign_key, self._vault.exchange, self._site, device_ref, payload)
-            await self._judge(device, profile, request)
+            if device_ref in there.wiping:
+                await self._wipe(device, request)
+            else:
+                await self._judge(device, there.by_reference[device.reference], request)
         except WireError as error:
             self._complain(error.code)
         except Unknown:
@@ -109,11 +112,6 @@ class Requests:
         if time.monotonic() >= self._complains_at:
             _log.warning("%d requests were not taken, the last one: %s", self._not_taken, code)
             self._not_taken, self._complains_at = 0, time.monotonic() + _COMPLAINTS_APART_S
-
-    def _device(self, device_ref: str) -> tuple[Device, Profile] | None:
-        there = self._census.look()
-        device = there.devices.get(device_ref)
-        return (device, there.by_reference[device.reference]) if device else None
 
     async def _judge(self, device: Device, profile: Profile, request: Request) -> None:
         """Carry it out once, however often it comes."""
@@ -136,6 +134,16 @@ class Requests:
             case Answer() as before:
                 await self._answer(device, before)
 
+    async def _wipe(self, device: Device, request: Request) -> None:
+        """Whatever it asks, it is told to erase itself; until it says that it has."""
+        if not isinstance(request.body, Wiped):
+            await self._answer(device, _answer_to(request, Wipe()))
+            return
+        # Answered first: with the note its login ends.
+        await self._answer(device, _answer_to(request, Done()))
+        if await asyncio.to_thread(self._registry.note_wiped, device.device):
+            _log.info("device %s says that it is wiped", device.device)
+
     async def _answer(self, device: Device, answer: Answer) -> None:
         payload = envelope.pack_answer(self._vault.online, device.exchange_key, self._site, device.device, answer)
         await self._link.publish(topics.device_response(self._site, device.device), payload)
@@ -149,7 +157,7 @@ class Requests:
             case Order():
                 return await self._order(profile, body)
             case Wiped():
-                return Refused(reason="unsupported")
+                return Refused(reason="forbidden")  # nobody ordered it
 
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

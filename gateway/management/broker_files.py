@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from gateway.management.broker_config import ACCESS_FILE
 from gateway.management.files import write_private
 from gateway.management.index import people
+from gateway.management.index.devices import to_be_wiped
 from gateway.management.vault import Vault
 from wire.enrolment import CodeKeys
 
@@ -71,7 +72,9 @@ class AccessFile:
         with self._engine.connect() as connection:
             version = people.version(connection)
             profiles = {p.reference: p for p in people.all_profiles(connection)}
-            devices = people.all_devices(connection, with_revoked=False)
+            wiping = to_be_wiped(connection)
+            # A device that is to be wiped must come in to hear of it; what it had a key for is sealed anew by then.
+            devices = [d for d in people.all_devices(connection) if d.revoked_at is None or d.device in wiping]
             invites = people.invites_with_login(connection, time.time())
         users: dict[str, Any] = {self._vault.gateway: _user(_sha256(self._vault.password), "gateway")}
         for device in devices:

@@ -8,17 +8,19 @@ from functools import cached_property
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.management.index import people
+from gateway.management.index.devices import to_be_wiped
 from gateway.management.index.people import Device, Profile
 from gateway.management.routing import Rules
 
 
 @dataclass(frozen=True)
 class People:
-    """A moment of the index. ``devices`` are those that are not revoked, by their reference."""
+    """A moment of the index. ``devices`` are those that are not revoked, ``wiping`` those that are to be wiped."""
 
     version: tuple[int, int]
     profiles: Sequence[Profile]
     devices: Mapping[str, Device] = field(default_factory=dict)
+    wiping: Mapping[str, Device] = field(default_factory=dict)
 
     @cached_property
     def active(self) -> dict[str, frozenset[str]]:
@@ -70,6 +72,12 @@ class Census:
 def _read(connection: Connection, version: tuple[int, int]) -> People:
     profiles = tuple(people.all_profiles(connection))
     known = {profile.reference for profile in profiles}
-    devices = people.all_devices(connection, with_revoked=False)
+    active = people.all_devices(connection, with_revoked=False)
+    wiping = [people.device_by_reference(connection, device) for device in to_be_wiped(connection)]
     # On PostgreSQL a profile may be removed between the two queries; its devices go with it.
-    return People(version, profiles, {one.device: one for one in devices if one.reference in known})
+    return People(
+        version,
+        profiles,
+        {one.device: one for one in active if one.reference in known},
+        {one.device: one for one in wiping if one is not None},
+    )

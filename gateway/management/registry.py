@@ -1,6 +1,5 @@
 """Profiles, invitations and devices: what the command line and the delivery do to them. All methods block."""
 
-import hashlib
 import os
 import time
 import unicodedata
@@ -9,13 +8,14 @@ from dataclasses import dataclass
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.config import Config
-from gateway.management.index import people, told
+from gateway.management.enrolments import Enrolments
+from gateway.management.index import devices, people, told
+from gateway.management.index.devices import Wiping
 from gateway.management.index.people import Device, Invite, Profile
 from gateway.management.routing import ALL, canonical, join_patient, split_patient
 from gateway.management.vault import Vault
 from wire import enrolment
-from wire.enrolment import CodeKeys, Enrolled, Link, Recipient
-from wire.errors import WireError
+from wire.enrolment import Link
 from wire.messages import Lease
 from wire.names import Kind, decode_reference, encode_reference, recipient_reference
 
@@ -83,8 +83,8 @@ class Registry:
         self._engine = engine
         self._vault = vault
         self._config = config
-        self._authority = authority
         self._certificate = certificate
+        self.enrolments = Enrolments(engine, vault, config, authority, self.lease)
 
     def reference(self, kind: Kind, identifier: str) -> str:
         """The opaque reference of a recipient."""
@@ -134,6 +134,7 @@ class Registry:
             if len(people.devices_of(connection, invite.reference)) >= _MOST_DEVICES:
                 raise NotTaken(f"it has {_MOST_DEVICES} devices already: revoke those that are not used any more")
             people.sweep_invites(connection, now)
+            devices.sweep_waiting(connection)
             people.add_invite(connection, invite)
         link = Link(
             version=1,
@@ -163,62 +164,23 @@ class Registry:
             people.revoke_device(connection, found.device, time.time())
             return found
 
-    # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def enrol(self, enrolment_ref: str, data: bytes) -> bytes | None:
-        """The answer to an enrolment request, or None where there is nothing to answer. The code dies with this."""
-        now = time.time()
+    def wipe(self, device: str) -> Device:
+        """Revoke a device, and have it erase itself when it comes the next time; Unknown if none fits."""
         with self._engine.begin() as connection:
-            invite = people.invite_by_reference(connection, enrolment_ref)
-            if invite is None or not invite.has_login(now):
-                return None
-            digest = hashlib.sha256(data).digest()
-            if invite.used_at is not None:
-                return invite.answer if invite.request_sha256 == digest else None
-            profile = people.profile_by_reference(connection, invite.reference)
-            if profile is None:
-                return None
-            keys = CodeKeys.derive(invite.code, enrolment_ref)
-            try:
-                request = enrolment.open_request(keys.request_key, self._config.site, enrolment_ref, data)
-            except WireError:
-                people.fail_invite(connection, enrolment_ref)
-                return None
-            password, secret = os.urandom(32), os.urandom(32)
-            device = Device(
-                device=encode_reference(os.urandom(16)),
-                reference=profile.reference,
-                name=request.name,
-                sign_key=request.sign,
-                exchange_key=request.exchange,
-                password_sha256=hashlib.sha256(password.hex().encode()).hexdigest(),
-                lease_secret=secret,
-                enrolled_at=now,
-                seen_at=now,
-                revoked_at=None,
-            )
-            people.add_device(connection, device)
-            recipient = Recipient(
-                kind=profile.kind,
-                recipient=decode_reference(profile.reference),
-                label=profile.name or profile.identifier,
-                head=told.head_sequence(connection, profile.reference),
-            )
-            enrolled = Enrolled(
-                device=decode_reference(device.device),
-                password=password,
-                recipients=[recipient],
-                lease=self.lease(device, now),
-                authority=self._authority,
-                issued=int(now * _MS),
-                request=digest,
-            )
-            key_set = self._vault.key_set(self._config.site)
-            answer = enrolment.pack_answer(
-                self._vault.online, key_set, request.exchange, self._config.site, enrolment_ref, enrolled
-            )
-            people.use_invite(connection, enrolment_ref, digest, answer, now)
-            return answer
+            found = _fitting(connection, device)
+            people.revoke_device(connection, found.device, time.time())
+            devices.order_wipe(connection, found.device, time.time())
+            return found
+
+    def note_wiped(self, device: str) -> bool:
+        """The device says that it has erased what it received; False if it was not ordered to."""
+        with self._engine.begin() as connection:
+            return devices.note_wiped(connection, device, time.time())
+
+    def wipes(self) -> dict[str, Wiping]:
+        """Which devices were ordered to erase themselves, and which have."""
+        with self._engine.connect() as connection:
+            return devices.all_wipes(connection)
 
     def lease(self, device: Device, now: float) -> Lease:
         """The lease of an active device, renewed from ``now`` on; Unknown if it was revoked."""

@@ -136,14 +136,14 @@ def test_a_code_enrols_one_device_and_repeats_its_answer(office: Office) -> None
     ward = office.profile("ward", "W", "Ward 3")
     uri = office.registry.invite("ward", "W").uri
     first, second = Candidate(office, uri), Candidate(office, uri)
-    answer = office.registry.enrol(first.reference, first.request)
+    answer = office.registry.enrolments.enrol(first.reference, first.request)
     assert answer is not None
     enrolled = first.open(answer)
     assert [encode_reference(one.recipient) for one in enrolled.recipients] == [ward.reference]
     assert enrolled.recipients[0].label == "Ward 3"
     # The answer was lost: the same request gets the same answer; another device's gets none.
-    assert office.registry.enrol(first.reference, first.request) == answer
-    assert office.registry.enrol(first.reference, second.request) is None
+    assert office.registry.enrolments.enrol(first.reference, first.request) == answer
+    assert office.registry.enrolments.enrol(first.reference, second.request) is None
     assert len(office.registry.devices()) == 1
 
 
@@ -151,19 +151,19 @@ def test_failures_expiry_and_removal_end_a_code(office: Office, monkeypatch: pyt
     office.profile("ward", "W")
     failed = Candidate(office, office.registry.invite("ward", "W").uri)
     for number in range(people.MAX_FAILURES):
-        assert office.registry.enrol(failed.reference, os.urandom(100 + number)) is None
-    assert office.registry.enrol(failed.reference, failed.request) is None
+        assert office.registry.enrolments.enrol(failed.reference, os.urandom(100 + number)) is None
+    assert office.registry.enrolments.enrol(failed.reference, failed.request) is None
 
     removed = Candidate(office, office.registry.invite("ward", "W").uri)
     office.registry.remove_profile("ward", "W")
-    assert office.registry.enrol(removed.reference, removed.request) is None
-    assert office.registry.enrol("a" * 26, b"") is None
+    assert office.registry.enrolments.enrol(removed.reference, removed.request) is None
+    assert office.registry.enrolments.enrol("a" * 26, b"") is None
 
     office.profile("ward", "W")
     invitation = office.registry.invite("ward", "W")
     late = Candidate(office, invitation.uri)
     monkeypatch.setattr(time, "time", lambda: invitation.expires_at + 1)
-    assert office.registry.enrol(late.reference, late.request) is None
+    assert office.registry.enrolments.enrol(late.reference, late.request) is None
     assert office.registry.devices() == []
 
 

@@ -270,6 +270,12 @@ def fail_invite(connection: Connection, enrolment: str) -> None:
     bump(connection)
 
 
+def kill_invite(connection: Connection, enrolment: str) -> None:
+    """Nobody may use it any more."""
+    connection.execute(sa.update(invites).where(invites.c.enrolment == enrolment).values(failures=MAX_FAILURES))
+    bump(connection)
+
+
 def use_invite(connection: Connection, enrolment: str, request_sha256: bytes, answer: bytes, at: float) -> bool:
     """Use the invitation up; False if somebody did before. The answer is kept for a repeat of the same request."""
     used = connection.execute(
