@@ -232,6 +232,12 @@ def test_the_first_page_is_a_picture(tmp_path: Path) -> None:
     [
         (b"no PDF at all", reports.PDF, "application/pdf", "decode"),
         (b"<ClinicalDocument/>", reports.CDA, "text/XML", "unsupported"),
+        (b"<html/>", reports.CDA, "text/XML", "unsupported"),
+        (b"<ClinicalDocument>", reports.CDA, "text/XML", "decode"),
+        (b'<?xml version="1.0" encoding="rot13"?><a/>', reports.CDA, "text/XML", "decode"),
+        (b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", reports.CDA, "text/XML", "unsupported"),
+        (b"<a>" * 200 + b"</a>" * 200, reports.CDA, "text/XML", "too-large"),
+        (b"<a>" + b"<b/>" * 200_000 + b"</a>", reports.CDA, "text/XML", "too-large"),
         (b"solid", "1.2.840.10008.5.1.4.1.1.104.3", "model/stl", "unsupported"),
     ],
 )

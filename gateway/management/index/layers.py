@@ -46,7 +46,7 @@ _REPORTS: Final = sa.or_(
         (
             "1.2.840.10008.5.1.4.1.1.79.1",  # Macular Grid Thickness and Volume Report
             "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF
-            "1.2.840.10008.5.1.4.1.1.104.2",  # Encapsulated CDA: refused, and seen to be
+            "1.2.840.10008.5.1.4.1.1.104.2",  # Encapsulated CDA
         )
     ),
 )

@@ -1,4 +1,4 @@
-"""The layer ``report``: structured reports as text and HTML, encapsulated PDF as it is. Runs in the worker.
+"""The layer ``report``: structured reports and CDA as text and HTML, PDF as it is. Runs in the worker.
 
 A job gives the document's parts, all of frame 0; with ``thumbnail_side`` set it gives a picture of a PDF's first page
 instead, alone, because what it takes to draw one may fall to a file whose bytes are good enough to be passed on.
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from gateway.management.rendering.limits import RenderLimits
+    from gateway.management.rendering.report_document import Document
+    from gateway.management.rendering.report_file import ReportFile
     from wire.objects import Media
 
 _SHOWN: Final = (
@@ -36,6 +38,7 @@ _SHOWN: Final = (
 _MAX_TEXT: Final = 256
 _MAX_PREDECESSORS: Final = 64
 _PDF: Final = "application/pdf"
+_XML: Final = frozenset({"text/xml", "application/xml"})
 _PDF_MARK: Final = b"%PDF-"
 _PDF_MARK_WITHIN: Final = 1024
 """Readers allow other bytes in front of it (ISO 32000-1 annex H.3)."""
@@ -51,24 +54,36 @@ def parts(
     file = read_report(Path(job.path), limits)
     data = file.data
     attributes = _attributes(data)
-    if "EncapsulatedDocument" in data:
+    if "EncapsulatedDocument" in data and _mime(data) == _PDF:
         pdf = _pdf(data)
-        if job.thumbnail_side:
-            from gateway.management.rendering.report_pdf import first_page
-
-            picture, rows, columns = first_page(pdf, job.thumbnail_side, job.quality)
-            yield _part("image/jpeg", attributes, rows, columns), picture
-        else:
+        if not job.thumbnail_side:
             yield _part(_PDF, attributes), pdf
+            return
+        from gateway.management.rendering.report_pdf import first_page
+
+        picture, rows, columns = first_page(pdf, job.thumbnail_side, job.quality)
+        yield _part("image/jpeg", attributes, rows, columns), picture
         return
     if job.thumbnail_side:
-        raise Refusal("unsupported", "no picture of a structured report")
-    if "ContentSequence" not in data and values.text(data, "ValueType").strip() != "CONTAINER":
-        raise Refusal("unsupported", "no content tree and no document")
-    document = document_of(data, read_tree(data), file.guessed)
+        raise Refusal("unsupported", "no picture of a report that is no PDF")
+    document = _document(file)
+    attributes.setdefault(_tag("DocumentTitle"), protocol.Element("ST", [document.title[:_MAX_TEXT]]))
     text, html = to_text(document), to_html(document)
     yield _part("text/plain", attributes), text
     yield _part("text/html", attributes), html
+
+
+def _document(file: ReportFile) -> Document:
+    data = file.data
+    if "EncapsulatedDocument" in data:
+        if _mime(data) not in _XML:
+            raise Refusal("unsupported", "an encapsulated document that is neither PDF nor CDA")
+        from gateway.management.rendering.report_cda import cda_document
+
+        return cda_document(data, _encapsulated(data).rstrip(b"\0"))
+    if "ContentSequence" not in data and values.text(data, "ValueType").strip() != "CONTAINER":
+        raise Refusal("unsupported", "no content tree and no document")
+    return document_of(data, read_tree(data), file.guessed)
 
 
 def _part(media: Media, attributes: dict[str, protocol.Element], rows: int = 0, columns: int = 0) -> protocol.Frame:
@@ -84,18 +99,23 @@ def _part(media: Media, attributes: dict[str, protocol.Element], rows: int = 0, 
     )
 
 
-def _pdf(data: Dataset) -> bytes:
-    """The document byte for byte, without the byte that makes its length even (PS3.3 section C.24.2)."""
-    mime = values.text(data, "MIMETypeOfEncapsulatedDocument").strip().lower()
-    if mime != _PDF:
-        raise Refusal("unsupported", "an encapsulated document that is no PDF")
+def _mime(data: Dataset) -> str:
+    return values.text(data, "MIMETypeOfEncapsulatedDocument").strip().lower()
+
+
+def _encapsulated(data: Dataset) -> bytes:
     try:
         found: Any = data["EncapsulatedDocument"].value
-        document = bytes(found or b"")
+        return bytes(found or b"")
     except (MemoryError, RecursionError):
         raise
     except Exception as error:
         raise Refusal("malformed", "EncapsulatedDocument") from error
+
+
+def _pdf(data: Dataset) -> bytes:
+    """The document byte for byte, without the byte that makes its length even (PS3.3 section C.24.2)."""
+    document = _encapsulated(data)
     if _PDF_MARK not in document[:_PDF_MARK_WITHIN]:
         raise Refusal("decode", "no PDF")
     lengths = values.integers(data, "EncapsulatedDocumentLength")
