@@ -192,7 +192,7 @@ def test_plain_http_and_nonsense_are_cut_off(alone: RunningConsole) -> None:
 
 def test_a_client_that_stops_reading_is_ended_and_costs_no_memory(tmp_path: Path) -> None:
     with limited(tmp_path, stall_s=0.5) as console:
-        console.websocket()
+        client = console.websocket()
         broker = console.broker.accept()
         sent = 0
         with pytest.raises(OSError):  # the console ends it
@@ -200,6 +200,7 @@ def test_a_client_that_stops_reading_is_ended_and_costs_no_memory(tmp_path: Path
                 sent += broker.send(PIECE)
         # Buffers of three kernels' sockets, and ours; not what a broker may have.
         assert sent < 40 * 2**20, sent
+        assert ended(client.connection)
 
 
 def test_a_broker_that_stops_reading_stops_the_client(alone: RunningConsole) -> None:
@@ -241,14 +242,18 @@ def test_opened_websockets_without_an_answer_of_the_broker_make_room_too(tmp_pat
 
 def test_beyond_the_most_nobody_is_admitted_and_nobody_is_cut(tmp_path: Path) -> None:
     with RunningConsole(tmp_path, connections=8) as console:
-        clients = []
+        pairs = []
         for _ in range(8):
-            clients.append(console.websocket())
-            console.broker.accept().sendall(b"\x20")
-            assert clients[-1].receive() == (BINARY, b"\x20")
+            client = console.websocket()
+            pairs.append((client, console.broker.accept()))
+            pairs[-1][1].sendall(b"\x20")
+            assert client.receive() == (BINARY, b"\x20")
         with pytest.raises(OSError):
             console.connect()
-        clients.pop().connection.close()
+        for client, broker in pairs:
+            client.send(b"here")
+            assert exactly(broker, 4) == b"here"
+        pairs.pop()[0].connection.shutdown(socket.SHUT_RDWR)
         wait_until(lambda: console.facts()["connections"] < 8, 10, "a place is free")
         assert console.get("/healthz")[0].status == 200
 

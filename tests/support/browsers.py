@@ -1,6 +1,6 @@
 """Debian's Chromium, driven by Playwright, that trusts one gateway's authority as a user's device would.
 
-with trusting_browser(gateway.authority) as browser:
+with sync_playwright() as driver, trusting_browser(driver, gateway.authority) as browser:
     page = new_page(browser, PHONE, locale="ko-KR")
     page.goto(gateway.origin)
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright
 
 TIMEOUT_MS = 15_000
 
@@ -57,12 +57,15 @@ def trust(home: Path, authority: Path | None) -> None:
 
 
 @contextmanager
-def trusting_browser(authority: Path | None) -> Iterator[Browser]:
-    """A headless Chromium of its own, with a home of its own, that trusts ``authority`` and no other."""
-    with tempfile.TemporaryDirectory(prefix="mpacs-browser-") as home, sync_playwright() as playwright:
+def trusting_browser(driver: Playwright, authority: Path | None) -> Iterator[Browser]:
+    """A headless Chromium of its own, with a home of its own, that trusts ``authority`` and no other.
+
+    ``driver`` is shared: Playwright starts once in a thread.
+    """
+    with tempfile.TemporaryDirectory(prefix="mpacs-browser-") as home:
         trust(Path(home), authority)
         environment: dict[str, Any] = {**os.environ, "HOME": home}
-        browser = playwright.chromium.launch(executable_path=chromium_path(), env=environment)
+        browser = driver.chromium.launch(executable_path=chromium_path(), env=environment)
         try:
             yield browser
         finally:

@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import paho.mqtt.client as mqtt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -31,14 +32,19 @@ def now_ms() -> int:
 class Mqtt:
     """A paho client whose messages are waited for, never slept for."""
 
-    def __init__(self, host: str, port: int, name: str, password: str) -> None:
+    def __init__(self, host: str, port: int, name: str, password: str, authority: Path | None = None) -> None:
+        """With ``authority`` (PEM) by WebSocket over TLS, as a browser does; else by plain TCP."""
         self._changed = threading.Condition()
         self.messages: list[tuple[str, bytes]] = []
         self.retained: dict[str, bytes] = {}
         self._subscribed: set[int] = set()
         self._filters: list[str] = []
         self.is_connected = False
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True)
+        transport: Literal["tcp", "websockets"] = "tcp" if authority is None else "websockets"
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True, transport=transport)
+        if authority is not None:
+            client.tls_set(str(authority))
+            client.ws_set_options("/mqtt")
         client.username_pw_set(name, password)
         client.reconnect_delay_set(1, 1)
         client.on_connect = self._on_connect
@@ -108,16 +114,19 @@ class WireDevice:
     boot: bytes = field(default_factory=lambda: os.urandom(16))
     counter: int = 0
     mqtt: Mqtt | None = None
+    authority: Path | None = None
 
     @classmethod
-    def enrol(cls, port: int, uri: str, name: str = "a device", timeout_s: float = TIMEOUT_S) -> Self:
+    def enrol(
+        cls, port: int, uri: str, name: str = "a device", timeout_s: float = TIMEOUT_S, authority: Path | None = None
+    ) -> Self:
         """Enrol by the link, as a device does; AssertionError if no answer comes."""
         link = enrolment.parse_link(uri)
         reference = encode_reference(link.enrolment)
         keys = CodeKeys.derive(link.code, reference)
         signer, exchange = Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())
         request = enrolment.pack_request(keys, link.site, reference, signer, hpke.raw_public(exchange), name)
-        door = Mqtt("127.0.0.1", port, reference, keys.password)
+        door = Mqtt("127.0.0.1", port, reference, keys.password, authority)
         try:
             door.wait(lambda: door.is_connected, "the enrolment's login")
             door.subscribe(topics.enrol_response(link.site, reference))
@@ -126,7 +135,7 @@ class WireDevice:
         finally:
             door.stop()
         welcome = enrolment.open_answer(link, reference, exchange, request, now_ms(), door.messages[0][1])
-        return cls(port, link, welcome, signer, exchange)
+        return cls(port, link, welcome, signer, exchange, authority=authority)
 
     # ── names ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -155,7 +164,8 @@ class WireDevice:
 
     def connect(self) -> Self:
         """Connect and subscribe to all that the device may read, but no object."""
-        self.mqtt = Mqtt("127.0.0.1", self.port, self.device, self.welcome.enrolled.password.hex())
+        password = self.welcome.enrolled.password.hex()
+        self.mqtt = Mqtt("127.0.0.1", self.port, self.device, password, self.authority)
         connection = self.mqtt
         connection.wait(lambda: connection.is_connected, "the device's login")
         site = self.link.site

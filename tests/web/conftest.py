@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from tests.support.browsers import PHONE, TABLET, new_page, trusting_browser
 from tests.support.gateways import RunningGateway
+from tests.web.attempts import SCRIPT
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>console test</title>
@@ -29,6 +30,7 @@ def small_web(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "sw.js").write_text("self.addEventListener('fetch', () => {});\n")
     (folder / "manifest.webmanifest").write_text('{"name": "test"}\n')
     script = "addEventListener('load', () => { document.getElementById('said').textContent = 'hello'; });\n"
+    script += SCRIPT + "\n"
     (folder / "assets" / "page-0123abcd.js").write_text(script + "// the same line again\n" * 2000)
     return folder
 
@@ -58,11 +60,18 @@ def _people(gateway: RunningGateway) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
+def playwright_driver() -> Iterator[Playwright]:
+    """Playwright itself. Not for longer: while it runs, its event loop is this thread's, and no test can run another."""
+    with sync_playwright() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def browser(request: pytest.FixtureRequest, playwright_driver: Playwright) -> Iterator[Browser]:
     """Chromium that trusts the gateway of this module: ``console`` where a module uses it, else ``gateway``."""
     name = "console" if getattr(request.module, "CONSOLE_ONLY", False) else "gateway"
     running: RunningGateway = request.getfixturevalue(name)
-    with trusting_browser(running.authority) as one:
+    with trusting_browser(playwright_driver, running.authority) as one:
         yield one
 
 
