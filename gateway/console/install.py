@@ -29,7 +29,8 @@ class Install:
         name = "install.html" if self._is_own else "nothing.html"
         text = (_PAGES / name).read_text("utf-8")
         if self._is_own:
-            text = text.replace("{fingerprint}", authority.fingerprint(self._tls_folder))
+            # It breaks between pairs, so that people can compare it.
+            text = text.replace("{fingerprint}", authority.fingerprint(self._tls_folder).replace(":", ":<wbr>"))
         return web.Response(text=text, content_type="text/html", headers={"Cache-Control": "no-cache"})
 
     async def _style(self, _: web.Request) -> web.Response:

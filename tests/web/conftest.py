@@ -61,7 +61,7 @@ def _people(gateway: RunningGateway) -> None:
 
 @pytest.fixture(scope="module")
 def playwright_driver() -> Iterator[Playwright]:
-    """Playwright itself. Not for longer: while it runs, its event loop is this thread's, and no test can run another."""
+    """Playwright itself. No longer than a module: while it runs, no test of this process can run another event loop."""
     with sync_playwright() as one:
         yield one
 
