@@ -44,9 +44,14 @@ def _picture(
     renderer: Renderer, picture: Picture, frame: int, kind: protocol.PartKind, max_side: int, quality: int
 ) -> tuple[protocol.Frame, bytes]:
     view = renderer.view(frame)
-    state, aspect = renderer.presentation, pixel_aspect(view)
+    state = renderer.presentation
+    stated = state.aspect(renderer.header, frame) if state is not None else None
+    aspect = pixel_aspect(view) if stated is None else stated
     aspect = 1 / aspect if state is not None and state.swaps_axes else aspect
-    encoded = encode(scaled(picture, aspect, max_side), quality)
+    shown = scaled(picture, aspect, max_side)
+    if state is not None:
+        state.annotate(shown, renderer.header, frame)
+    encoded = encode(shown, quality)
     attributes = frame_attributes(
         view, renderer.shown, suv_factor=pet.suv_factor(view), turned=state is not None and state.turns
     )

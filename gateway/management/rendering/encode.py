@@ -19,7 +19,7 @@ _STRIP_ROWS: Final = 32
 _STRIP_MARGIN: Final = 1.3
 """The strip lies in the middle, where most is to be seen; the whole picture favours PNG more than it does."""
 _ASPECT_BOUNDS: Final = (1 / 16, 16.0)
-_SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_ASPECTS: Final = ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Encoded:
     lossy: bool
 
 
-def pixel_aspect(view: FrameView) -> float:
+def pixel_aspect(view: FrameView, keywords: tuple[str, ...] = _ASPECTS) -> float:
     """Height of a pixel divided by its width (PS3.3 C.7.6.3.1.7, 10.7.1.3); 1.0 when square or not credible."""
-    ratio = view.numbers("PixelAspectRatio")
-    for keyword in _SPACINGS:
+    ratio: list[float] = []
+    for keyword in keywords:
         ratio = ratio if len(ratio) == 2 else view.numbers(keyword)
     if len(ratio) != 2 or min(ratio) <= 0:
         return 1.0

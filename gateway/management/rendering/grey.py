@@ -118,13 +118,16 @@ def paint(window: Window, values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def transfer(
-    to_real: Modality, voi: Window | LookupTable, *, invert: bool
+    to_real: Modality, voi: Window | LookupTable, *, invert: bool, presentation: LookupTable | None = None
 ) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
     """Stored values to eight bits, rounded to the nearest over the function's theoretical output range."""
 
     def apply(stored: NDArray[Any]) -> NDArray[np.uint8]:
         real = to_real(stored)
         grey = voi(real) * (255.0 / voi.maximum) if isinstance(voi, LookupTable) else paint(voi, real)
+        if presentation is not None:
+            whole = len(presentation.entries) - 1
+            grey = presentation(grey / 255.0 * whole + presentation.first) * (255.0 / presentation.maximum)
         if invert:
             grey = 255.0 - grey
         return np.nan_to_num(np.floor(grey + 0.5), nan=0.0).clip(0, 255).astype(np.uint8)

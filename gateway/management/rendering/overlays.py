@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _GROUPS: Final = range(0x6000, 0x6020, 2)
 _ROWS, _COLUMNS, _FRAMES = 0x0010, 0x0011, 0x0015
+_ACTIVATION = 0x1001
 _ORIGIN, _FRAME_ORIGIN, _ALLOCATED, _POSITION, _DATA = 0x0050, 0x0051, 0x0100, 0x0102, 0x3000
 
 
@@ -39,6 +40,18 @@ def burn(picture: NDArray[np.uint8], header: Dataset, frame: int) -> None:
         plane = _plane(header, group, frame)
         if plane is not None:
             _stamp(picture, plane, *_origin(header, group))
+
+
+def burn_activated(picture: NDArray[np.uint8], header: Dataset, state: Dataset, frame: int) -> None:
+    """Paint the overlays, of the image or the presentation state, that the state activates (C.11.7), in place."""
+    for group in _GROUPS:
+        if (group, _ACTIVATION) not in state or not state[group, _ACTIVATION].value:
+            continue
+        holder = state if (group, _DATA) in state else header
+        if (group, _DATA) in holder and group in _groups(holder):
+            plane = _plane(holder, group, frame)
+            if plane is not None:
+                _stamp(picture, plane, *_origin(holder, group))
 
 
 def burn_bits(picture: NDArray[np.uint8], cells: NDArray[Any], positions: list[int]) -> None:

@@ -92,8 +92,11 @@ class Renderer:
             picture = self._picture(samples, photometric, frame)
             if self._to_srgb is not None and picture.ndim == 3:
                 picture = self._to_srgb(picture)
-            overlays.burn(picture, self.header, frame)
-            yield self.presentation.turn(picture) if self.presentation else picture
+            if self.presentation is not None:
+                yield self.presentation.finish(picture, self.header, frame)
+            else:
+                overlays.burn(picture, self.header, frame)
+                yield picture
 
     def _picture(self, samples: NDArray[Any], photometric: str, frame: int) -> Picture:
         if samples.ndim == 3:
@@ -110,7 +113,7 @@ class Renderer:
         if self.photometric not in _MONOCHROME:
             raise Refusal("unsupported", "PhotometricInterpretation")
         picture = self._grey(values, frame)
-        if self._cells.overlays:
+        if self._cells.overlays and self.presentation is None:
             overlays.burn_bits(picture, samples, self._cells.overlays)
         if self._finish and self.view(frame).text("PixelPresentation") in ("COLOR", "MIXED"):
             picture = self._supplement(picture, values)
@@ -158,9 +161,10 @@ class Renderer:
     def _grey(self, values: NDArray[Any], frame: int) -> Picture:
         to_real, voi, invert = self._steps(values, frame)
         self.shown = voi if isinstance(voi, grey.Window) else None
+        lut = self.presentation.lut if self.presentation else None
         key = (to_real.key, voi if isinstance(voi, grey.Window) else voi.key, invert)
         if self._transfer is None or self._transfer[0] != key:
-            function = grey.transfer(to_real, voi, invert=invert)
+            function = grey.transfer(to_real, voi, invert=invert, presentation=lut)
             self._transfer = key, grey.Table(function, self._stored) if self._stored.tabled else _banded(function)
         return self._transfer[1](values)
 
