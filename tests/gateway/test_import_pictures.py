@@ -109,6 +109,29 @@ def test_every_form_of_tiff(office: ImportOffice, tmp_path: Path) -> None:
             assert one.RescaleIntercept == (-128 if form == "signed8" else -32768) and one.RescaleSlope == 1
 
 
+def test_tiffs_of_another_writer(office: ImportOffice, tmp_path: Path) -> None:
+    """Scanners' compressions and colours, as libtiff writes them."""
+    colour = Image.fromarray(COLOUR)
+    pictures = {
+        **{name: (colour.convert("1"), name) for name in ("group3", "group4", "tiff_ccitt")},
+        "jpeg": (colour, "jpeg"),
+        "grey-jpeg": (colour.convert("L"), "jpeg"),
+        "ycc": (colour.convert("YCbCr"), "raw"),
+        "palette": (colour.quantize(64), "tiff_lzw"),
+        "cmyk": (colour.convert("CMYK"), "tiff_lzw"),
+    }
+    for name, (picture, compression) in pictures.items():
+        picture.save(tmp_path / f"{name}.tif", compression=compression)
+    subject = Subject("P-libtiff", PatientName="A^B")
+    made = taken(office, *(tmp_path / f"{name}.tif" for name in pictures), subject=subject)
+    for name, one in zip(pictures, made, strict=True):
+        mode = "L" if one.SamplesPerPixel == 1 else "RGB"
+        assert _off(one.pixel_array, Image.open(tmp_path / f"{name}.tif").convert(mode)) <= 1, name
+        assert one.LossyImageCompression == ("01" if "jpeg" in name else "00"), name
+    colour.convert("LAB").save(tmp_path / "lab.tif")
+    assert "samples" in refused(office, tmp_path / "lab.tif")
+
+
 def test_pages_that_differ_become_instances_of_their_own(office: ImportOffice, tmp_path: Path) -> None:
     path = tmp_path / "mixed.tif"
     with tifffile.TiffWriter(path) as file:
@@ -297,7 +320,7 @@ def test_what_cannot_be_is_refused_with_a_reason(office: ImportOffice, tmp_path:
         "short.png": _png(2000, 2000),
         "cut.tif": tif.read_bytes()[: len(tif.read_bytes()) // 2],
         "noise.tif": b"II*\0" + b"\xff" * 200,
-        "cut.pdf": pdf()[:100],
+        "cut.pdf": b"%PDF-1.4\nnothing",
     }
     for name, data in cases.items():
         path = tmp_path / name
@@ -308,6 +331,13 @@ def test_what_cannot_be_is_refused_with_a_reason(office: ImportOffice, tmp_path:
     assert "samples" in refused(office, tif)
     tifffile.imwrite(tif, np.zeros((200, 70000), np.uint8), photometric="minisblack")
     assert "larger" in refused(office, tif)
+
+
+def test_a_pdf_with_a_password_is_refused(office: ImportOffice, tmp_path: Path) -> None:
+    path = tmp_path / "locked.pdf"
+    locked = b"/Size 4/Encrypt<</Filter/Standard/V 1/R 2/P -4/O<%s>/U<%s>>>/ID[<00><00>]>>" % (b"41" * 32, b"42" * 32)
+    path.write_bytes(pdf().replace(b"/Size 4>>", locked))
+    assert "encrypted" in refused(office, path)
 
 
 def test_a_decoder_that_takes_too_much_is_ended(office: ImportOffice, tmp_path: Path) -> None:

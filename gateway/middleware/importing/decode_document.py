@@ -7,14 +7,21 @@ from pathlib import Path
 
 from gateway.middleware.importing.protocol import DecodeError, DecodeLimits, Document, Ended
 
-_TAIL_BYTES = 4096
+_PASSWORD = 4
+"""FPDF_ERR_PASSWORD."""
 
 
 def document(path: Path, _limits: DecodeLimits, _: Callable[[], None]) -> Iterator[Document]:
     """Says how many pages there are. Raises DecodeError."""
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _TAIL_BYTES))
-        if b"%%EOF" not in file.read():
-            raise DecodeError(Ended.MALFORMED)
-    yield Document(pages=0)
+    import pypdfium2  # late: most files are no PDFs
+
+    try:
+        opened = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError as error:
+        is_locked = getattr(error, "err_code", None) == _PASSWORD
+        raise DecodeError(Ended.ENCRYPTED if is_locked else Ended.MALFORMED) from error
+    pages = len(opened)
+    opened.close()
+    if not pages:
+        raise DecodeError(Ended.MALFORMED)
+    yield Document(pages=pages)

@@ -33,6 +33,9 @@ from gateway.middleware.importing.protocol import (
 )
 
 _ORIENTATION = 274
+_COEFFICIENTS, _REFERENCE = 529, 532
+"""YCbCrCoefficients, ReferenceBlackWhite."""
+_FULL_RANGE = (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)
 _LOSSY = frozenset({COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.APERIO_JP2000_YCBC, COMPRESSION.JPEG_2000_LOSSY,
                     COMPRESSION.JPEGXR, COMPRESSION.JPEGXR_NDPI, COMPRESSION.WEBP})  # fmt: skip
 _GREY = frozenset({PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE})
@@ -137,8 +140,10 @@ def _depth(page: TiffPage, is_grey: bool, changes: list[Change]) -> tuple[int, i
             if bits != 8 or page.samplesperpixel != 4:
                 raise DecodeError(Ended.UNSUPPORTED)
             changes.append("colour-space")
-        if bits not in (8, 16):
+        if bits not in (8, 16) or (_is_plain_ycc(page) and (bits == 16 or not _is_full_range(page))):
             raise DecodeError(Ended.UNSUPPORTED)
+        if _is_plain_ycc(page):
+            changes.append("colour-space")
         if bits == 16:
             changes.append("depth")
         return 8, 0
@@ -148,6 +153,17 @@ def _depth(page: TiffPage, is_grey: bool, changes: list[Change]) -> tuple[int, i
         changes.append("scaled")
         bits = 8
     return bits, -(1 << (bits - 1)) if kind == "i" else 0
+
+
+def _is_plain_ycc(page: TiffPage) -> bool:
+    """Whether its samples are YCbCr once decoded; those of JPEG come out as RGB."""
+    return page.photometric == PHOTOMETRIC.YCBCR and page.compression not in _LOSSY
+
+
+def _is_full_range(page: TiffPage) -> bool:
+    """Whether YCbCr is that of JPEG: full range, BT.601's coefficients (TIFF 6.0 section 21)."""
+    reference: Any = page.tags.valueof(_REFERENCE)
+    return page.tags.valueof(_COEFFICIENTS) is None and reference in (None, _FULL_RANGE)
 
 
 def _alpha(page: TiffPage) -> int:
@@ -228,7 +244,10 @@ def _looked_up(page: TiffPage, pixels: Array) -> Array:
     table = page.colormap
     if table is None or pixels.ndim != 2:
         raise DecodeError(Ended.MALFORMED)
-    found: Array = top_bits(np.asarray(table).T)[pixels]
+    colours = np.asarray(table).T
+    # Some writers leave the lower byte zero, others repeat the upper one there (TIFF 6.0 section 5).
+    eight = (colours >> 8).astype(np.uint8) if not (colours & 0xFF).any() else top_bits(colours)
+    found: Array = eight[pixels]
     return found
 
 
@@ -259,6 +278,8 @@ def _colour(page: TiffPage, pixels: Array) -> Array:
         pixels = top_bits(pixels)
     if page.photometric == PHOTOMETRIC.SEPARATED:
         return np.asarray(Pillow.fromarray(np.ascontiguousarray(pixels), "CMYK").convert("RGB"))
+    if _is_plain_ycc(page):
+        return np.asarray(Pillow.fromarray(np.ascontiguousarray(pixels[..., :3]), "YCbCr").convert("RGB"))
     colour = pixels[..., :3]
     kind = _alpha(page)
     if kind and pixels.shape[-1] > 3:
