@@ -119,18 +119,12 @@ class Announcer:
         settled = study.settled and not deliveries.work_among(connection, [study.id], self._layers)
         study, sealed = replace(study, settled=settled), deliveries.objects_of(connection, study.id)
         documents = series_of_reports(connection, study.id)
-        made = {
-            layers: [
-                (volume, hashlib.sha256(messages.encode(volume)).digest())
-                for volume in volumes(
-                    study,
-                    # The name of a series of reports is a part of what a ward may not have.
-                    [one for one in series if "report" in layers or one.id not in documents],
-                    [one for one in sealed if one.layer in layers],
-                )
-            ]
-            for layers in audiences
-        }
+        made: dict[frozenset[Layer], list[tuple[Announcement, bytes]]] = {}
+        for layers in audiences:
+            # The name of a series of reports is a part of what a ward may not have, and so is a study of nothing else.
+            theirs = [one for one in series if "report" in layers or one.id not in documents]
+            fit = volumes(study, theirs, [one for one in sealed if one.layer in layers]) if theirs else []
+            made[layers] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
         references = told.references_of(connection, study.id)
         most = max(map(len, made.values()), default=0)
         references += [encode_reference(os.urandom(16)) for _ in range(most - len(references))]

@@ -194,5 +194,19 @@ def test_a_ward_is_not_told_of_a_series_of_reports(tmp_path: Path) -> None:
         assert told() == [(["CT", "SR"], ["display", "report"]), None]
 
 
+def test_a_ward_is_not_told_of_a_study_of_reports_alone_until_pictures_come(tmp_path: Path) -> None:
+    with Office(tmp_path) as office:
+        office.profile("doctor", "D", attends=("*",))
+        ward = office.profile("ward", "W", attends=("P-1",))
+        study, _ = office.arrive(series="1.2.3.9", sop_class=reports.PDF)
+        changes = office.announcer.refresh(study)
+        assert [one for one in changes.outgoing if "/doctor/" in one.topic]
+        assert not [one for one in changes.outgoing if f"/{ward.reference}/" in one.topic]
+        assert office.head(ward).studies == []
+        office.arrive(series="1.2.3.1")
+        assert [one for one in office.announcer.refresh(study).outgoing if f"/{ward.reference}/" in one.topic]
+        assert len(office.head(ward).studies) == 1
+
+
 def modality(value: str) -> dict[str, Any]:
     return {"00080060": {"vr": "CS", "Value": [value]}}

@@ -86,6 +86,16 @@ def test_a_report_comes_after_its_images(gateway: RunningGateway, tmp_path: Path
     assert {one["Modality"] for one in seen["series"]} == {"CT"}
     (at_gateway,) = gateway.studies()
     assert at_gateway["layers"]["report"]["frames"] == 2
+
+    alone = "1.2.826.0.1.3680043.8.498.1.3"
+    only = _belongs_to(alone, reports.document(letter), f"{alone}.1")
+    gateway.store([reports.save(only, tmp_path / "only.dcm")])
+    doctor.call("run", "--once")
+    (one,) = next(study for study in doctor.studies() if study["StudyInstanceUID"] == alone)["series"]
+    assert one["layers"]["report"]["complete"]
+    ward.call("run", "--once")
+    assert len(ward.studies()) == 1, "a study of reports alone is not for a ward"
+
     secrets = (HONG.identifier, "Gildong", "길동", "결절", "판독", image, structured)
     assert not [secret for secret in secrets if secret in gateway.log + doctor.log + ward.log]
 
