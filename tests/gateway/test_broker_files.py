@@ -76,7 +76,7 @@ def test_three_failures_end_an_invitation(office: Office, access: AccessFile) ->
     access.keep()
     (enrolment,) = [name for name, user in users(office).items() if user["role"] == "enrol"]
     for _ in range(people.MAX_FAILURES):
-        assert office.registry.enrol(enrolment, b"rubbish") is None
+        assert office.registry.enrolments.enrol(enrolment, b"rubbish") is None
     assert access.keep() and roles(office) == ["gateway"]
 
 
