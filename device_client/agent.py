@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +24,7 @@ from device_client.keeper import Keeper
 from device_client.ledger import Held
 from device_client.link import Credentials, Link, Will
 from device_client.mailroom import Mailroom
+from device_client.retry import Retry
 from device_client.session import Body, Session
 from device_client.store.state import State
 from device_client.tls import authority_context, parse_broker
@@ -36,11 +36,6 @@ from wire.names import encode_reference
 
 DEFAULT_LAYERS = ("thumbnail", "report", "display")
 """In the order in which they are fetched: a report is small, and read first."""
-LEAST_BACKOFF_S = 0.5
-MOST_BACKOFF_S = 30.0
-REFUSED_BACKOFF_S = 5.0
-REFUSED_ONCE_S = 15.0
-"""How long ``--once`` bears a refusal: a broker may learn of a new device a moment late."""
 RENEW_S = 10.0
 LEASE_LOOK_S = 1.0
 
@@ -75,7 +70,6 @@ class Agent:
         self._session: Session | None = None
         self._renewed: asyncio.Event = asyncio.Event()
         self._progress_at = time.monotonic()
-        self._refused_since: float | None = None
         address = parse_broker(state.identity.broker)
         self._address = address
         self._tls = authority_context(state.identity.authority) if address.tls else None
@@ -142,11 +136,11 @@ class Agent:
                 await self._end_lease()
 
     async def _stay_connected(self) -> None:
-        backoff_s = LEAST_BACKOFF_S
+        retry = Retry(self._options.once)
         while True:
-            started = time.monotonic()
+            retry.begin()
             try:
-                await self._connect()
+                await self._connect(retry)
             except LeaseEnded:
                 await self._end_lease()
             except WipeOrdered:
@@ -158,35 +152,24 @@ class Agent:
                 await self._wiping.erase_all()
                 raise
             except LinkRefused as error:
-                self._refused(error)
-                backoff_s = max(backoff_s, REFUSED_BACKOFF_S)
+                self.events.tell("refused", reason=str(error))
+                retry.refused(error)
             except LinkFailed as error:
                 self.events.tell("disconnected", reason=str(error))
             if self._wiping.is_late:
                 await self._wiping.erase_all()
                 raise DeviceWiped
-            if time.monotonic() - started > MOST_BACKOFF_S:
-                backoff_s = LEAST_BACKOFF_S
-            # Jitter, or a ward full of devices comes back in one moment when its broker does.
-            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, keeps no secret
-            backoff_s = min(backoff_s * 2, MOST_BACKOFF_S)
-
-    def _refused(self, error: LinkRefused) -> None:
-        now = time.monotonic()
-        self._refused_since = self._refused_since or now
-        self.events.tell("refused", reason=str(error))
-        if self._options.once and now - self._refused_since > REFUSED_ONCE_S:
-            raise LinkRefused(f"{error}: it may have been revoked; ask for a new enrolment link") from None
+            await retry.pause()
 
     # ── one connection ────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _connect(self) -> None:
+    async def _connect(self, retry: Retry) -> None:
         identity = self.state.identity
         will = Will(topics.device_status(identity.site, identity.device), messages.OFFLINE)
         credentials = Credentials(identity.device, identity.password.hex())
         link = Link(self._address, self._tls, credentials, self._arrived, will)
         await link.open()
-        self._refused_since = None
+        retry.taken()
         session = self._session = Session(self.state, link)
         self._mail.reading = link.reading
         try:
@@ -197,30 +180,16 @@ class Agent:
             self._session = self._keeper = None
             self._mail.reading = lambda _wanted: None
             self._mail.clear()
-            await self._say_goodbye(session)
-
-    @staticmethod
-    async def _say_goodbye(session: Session) -> None:
-        try:
-            async with asyncio.timeout(2):
-                await session.presence(messages.OFFLINE)
-                await session.link.close()
-        except (TimeoutError, LinkFailed):
-            session.link.abort("closing")
+            await session.say_goodbye()
 
     async def _serve(self, session: Session) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch(session.link))
+                group.create_task(session.watch())
                 group.create_task(self._mail.run())
                 group.create_task(self._talk(session, group))
         except* (DeviceError, OSError) as errors:
             raise weightiest(errors) from None
-
-    @staticmethod
-    async def _watch(link: Link) -> None:
-        reason = await link.closed()
-        raise LinkFailed(f"the connection to the broker ended ({reason})")
 
     async def _talk(self, session: Session, group: asyncio.TaskGroup) -> None:
         await session.link.subscribe(self._routes.own())

@@ -289,8 +289,7 @@ def request_(study: str, layer: str, as_json: bool) -> None:
         _print_json(outcome)
         return
     meaning = {
-        "offered": "is offered already: `mpacs-device run` takes it",
-        "ordered": "is ordered: it comes when the gateway has made it",
+        "ordered": "is ordered: it comes when the gateway has made what is not there yet",
         "queued": "will be ordered as soon as `mpacs-device run` reaches the gateway",
     }
     click.echo(f"layer {layer} {meaning[outcome['state']]}")

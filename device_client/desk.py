@@ -185,12 +185,12 @@ class Desk:
         return described
 
     def wish(self, selector: str, layer: Layer) -> dict[str, Any]:
-        """A layer is wished of a study; ``state`` is ``offered`` or ``queued``."""
+        """A layer is wished of a study: it is queued to be ordered."""
         self._check_lease()
         study = self._select(selector)
         # Of every study nothing is taken here: the wish is for this one.
-        state = Orders(self._store, ()).wish(study.parts, layer, self._store.state.clock.now_ms())
-        return {"StudyInstanceUID": study.uid, "layer": layer, "state": state, "references": study.references}
+        Orders(self._store, ()).wish(study.parts, layer, self._store.state.clock.now_ms())
+        return {"StudyInstanceUID": study.uid, "layer": layer, "state": "queued", "references": study.references}
 
     def _add_texts(self, study: StudyView, described: dict[str, Any]) -> None:
         try:

@@ -67,31 +67,32 @@ class Orders:
     # ── what is to be ordered ─────────────────────────────────────────────────────────────────────────────────────
 
     def follow(self, studies: list[Held], now_ms: int) -> bool:
-        """Order what ``run --layer`` takes and no study offers by itself; whether there is something new to order."""
+        """Order what ``run --layer`` takes or a user wished, anew where a study has grown; whether there is news.
+
+        An order says nothing of what comes after it, and costs nothing where all of it is there.
+        """
         fresh = []
         for layer in ON_REQUEST:
-            for held in studies if layer in self._layers else ():
-                key = (held.recipient, held.study, layer)
-                known = key in self._store.catalogue.orders
-                if held.announcement.settled and _may(held, layer) and not known and not self._offers(held, layer):
+            for held in studies:
+                record = self._store.catalogue.orders.get((held.recipient, held.study, layer))
+                if record is None and layer not in self._layers:
+                    continue
+                if (
+                    held.announcement.settled
+                    and _may(held, layer)
+                    and (record is None or record.extent != _extent(held))
+                ):
                     fresh.append(_record(held, layer, now_ms))
         self._store.catalogue.put_orders(fresh)
         return bool(fresh)
 
-    def wish(self, parts: list[Held], layer: Layer, now_ms: int) -> str:
-        """A user wishes a layer of a study: ``offered`` where it is announced already, else ``queued``.
-
-        DeviceError where no recipient of this device may have it.
-        """
+    def wish(self, parts: list[Held], layer: Layer, now_ms: int) -> None:
+        """A user wishes a layer of a study. DeviceError where no recipient of this device may have it."""
         own = [held for held in parts if _may(held, layer)]
         if not own:
             raise DeviceError(REFUSALS["forbidden"])
-        offered = [held for held in own if self._offers(held, layer)]
         # One order for the study will do, however many volumes announce it.
-        held = (offered or own)[0]
-        state = "offered" if offered else "queued"
-        self._store.catalogue.put_orders([_record(held, layer, now_ms, "taken" if offered else "queued")])
-        return state
+        self._store.catalogue.put_orders([_record(own[0], layer, now_ms)])
 
     # ── what is open ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,15 +123,22 @@ def _may(held: Held, layer: Layer) -> bool:
     return held.kind != "ward" or layer not in _NOT_FOR_WARDS
 
 
-def _record(held: Held, layer: Layer, now_ms: int, state: str = "queued") -> OrderRecord:
+def _extent(held: Held) -> int:
+    """A number that changes when a study grows by what is made without being ordered."""
+    made = [entry for entry in held.announcement.objects if entry.layer not in ON_REQUEST]
+    return sum(entry.frames for entry in made) + len(held.attributes[1])
+
+
+def _record(held: Held, layer: Layer, now_ms: int) -> OrderRecord:
     return OrderRecord(
         kind=held.kind,
         recipient=held.recipient,
         study=held.study,
         layer=layer,
         at=now_ms,
-        state="taken" if state == "taken" else "queued",
+        state="queued",
         reason="",
+        extent=_extent(held),
     )
 
 

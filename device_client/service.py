@@ -59,8 +59,6 @@ class Service:
         """Send an order that was wished, and say what the gateway answers to it if it does in time."""
         await self._agent.disk.run(store.catalogue.flush)
         self._agent.wishes_changed()
-        if result["state"] == "offered":
-            return result
         try:
             async with asyncio.timeout(ORDER_S):
                 while True:

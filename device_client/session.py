@@ -1,12 +1,14 @@
 """One connection's side of the talk with the gateway: requests that are unique, and answers that name them."""
 
+import asyncio
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable
 
+from device_client.errors import LinkFailed
 from device_client.link import Link
 from device_client.store.state import State
-from wire import envelope, topics
+from wire import envelope, messages, topics
 from wire.messages import Answer, Order, Receipt, Request, Sync, Want, Wiped
 from wire.names import Kind, encode_reference
 
@@ -54,6 +56,20 @@ class Session:
         """Publish this device's status, retained."""
         identity = self._state.identity
         await self.link.publish(topics.device_status(identity.site, identity.device), payload, retain=True)
+
+    async def watch(self) -> None:
+        """Until the connection ends, which is always a LinkFailed."""
+        reason = await self.link.closed()
+        raise LinkFailed(f"the connection to the broker ended ({reason})")
+
+    async def say_goodbye(self) -> None:
+        """End it as a device that goes, or at once where that takes too long."""
+        try:
+            async with asyncio.timeout(2):
+                await self.presence(messages.OFFLINE)
+                await self.link.close()
+        except (TimeoutError, LinkFailed):
+            self.link.abort("closing")
 
 
 def object_filter(site: str, kind: Kind, recipient: str, object_id: bytes) -> str:

@@ -67,7 +67,10 @@ class ReceiptRecord(Struct, frozen=True):
 
 
 class OrderRecord(Struct, frozen=True):
-    """A layer that was wished of a study: to be ordered, taken by the gateway, or refused for ``reason``."""
+    """A layer that was wished of a study: to be ordered, taken by the gateway, or refused for ``reason``.
+
+    ``extent`` tells whether the study has grown since.
+    """
 
     kind: Kind
     recipient: str
@@ -76,6 +79,7 @@ class OrderRecord(Struct, frozen=True):
     at: int
     state: Literal["queued", "taken", "refused"]
     reason: str
+    extent: int
 
 
 StudyKey = tuple[str, str]

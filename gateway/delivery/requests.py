@@ -230,6 +230,9 @@ class Requests:
     async def _order(self, profile: Profile, order: Order) -> Reply:
         verdict = await asyncio.to_thread(self._orders.take, profile, order)
         _log.info("an order of a study in layer %s: %s", order.layer, verdict)
+        if verdict == "done":
+            # Before it is answered the device hears that more is to come of the study.
+            await self._herald.catch_up(_CATCH_UP_S)
         return Done() if verdict == "done" else Refused(reason=verdict)
 
     # ── receipts ──────────────────────────────────────────────────────────────────────────────────────────────────

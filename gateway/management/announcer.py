@@ -115,15 +115,18 @@ class Announcer:
 
     def _volumes(self, connection: Connection, study: StudyRow, audiences: Set[frozenset[Layer]]) -> _Told:
         series = arrivals_read.series_of(connection, study.id)
-        # A device takes "settled" for "nothing more comes": that is so once all that is made of it is there, too.
-        settled = study.settled and not deliveries.work_among(connection, [study.id], self._layers)
-        study, sealed = replace(study, settled=settled), deliveries.objects_of(connection, study.id)
+        sealed = deliveries.objects_of(connection, study.id)
         documents = series_of_reports(connection, study.id)
         made: dict[frozenset[Layer], list[tuple[Announcement, bytes]]] = {}
         for layers in audiences:
+            # A device takes "settled" for "nothing more comes": that is so once all that is made of it for this
+            # recipient is there, too, and all that was ordered.
+            awaited = {*self._layers, "original"} & layers
+            is_over = study.settled and not deliveries.work_among(connection, [study.id], awaited)
             # The name of a series of reports is a part of what a ward may not have, and so is a study of nothing else.
             theirs = [one for one in series if "report" in layers or one.id not in documents]
-            fit = volumes(study, theirs, [one for one in sealed if one.layer in layers]) if theirs else []
+            told_of = [one for one in sealed if one.layer in layers]
+            fit = volumes(replace(study, settled=is_over), theirs, told_of) if theirs else []
             made[layers] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
         references = told.references_of(connection, study.id)
         most = max(map(len, made.values()), default=0)

@@ -6,12 +6,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from benchmarks.studies import Made, demo_studies
 from tests.support.broker_process import wait_until
 from tests.support.devices import RunningDevice
-from tests.support.gateways import RunningGateway, program
+from tests.support.gateways import RunningGateway, is_rendered, program
 
 SETTINGS = {"delivery": {"settle_s": 0.5}}
 
@@ -53,14 +54,13 @@ def test_requested_while_nothing_runs_it_comes_with_the_next_run(
     assert json.loads(device.call("request", made.StudyInstanceUID, "--json"))["state"] == "queued"
     device.call("run", "--once")
     check_export(gateway, device, made, tmp_path / "out")
-    assert json.loads(device.call("request", made.StudyInstanceUID, "--json"))["state"] == "offered"
 
 
 def test_requested_from_the_running_process(gateway: RunningGateway, made: Made, tmp_path: Path) -> None:
     with RunningDevice(tmp_path / "device", gateway, "doctor:D-1") as device:
         device.wait_line("complete")
         outcome = json.loads(device.call("request", made.StudyInstanceUID, "--json"))
-        assert outcome["state"] in ("ordered", "offered")
+        assert outcome["state"] == "ordered"
 
         def is_here() -> bool:
             series = device.studies()[0]["series"]
@@ -74,6 +74,20 @@ def test_a_device_that_takes_originals_orders_them_itself(gateway: RunningGatewa
     device = RunningDevice(tmp_path / "device", gateway, "doctor:D-1")
     device.call("run", "--once", "--layer", "display", "--layer", "original")
     check_export(gateway, device, made, tmp_path / "out")
+
+
+def test_what_comes_late_is_ordered_with_it(gateway: RunningGateway, made: Made, tmp_path: Path) -> None:
+    late = tmp_path / "late.dcm"
+    data = pydicom.dcmread(made.files[0])
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    data.save_as(late)
+    device = RunningDevice(tmp_path / "device", gateway, "doctor:D-1")
+    device.call("run", "--once", "--layer", "display", "--layer", "original")
+    count = len(received(gateway))
+    gateway.store([late])
+    gateway.wait_studies(lambda found: is_rendered(found[0]) and found[0]["instances"].get("rendered") == count + 1)
+    device.call("run", "--once", "--layer", "display", "--layer", "original")
+    check_export(gateway, device, Made(made.title, made.StudyInstanceUID, (*made.files, late)), tmp_path / "out")
 
 
 def test_a_ward_is_refused_and_waits_for_nothing(gateway: RunningGateway, made: Made, tmp_path: Path) -> None:
