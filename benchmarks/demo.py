@@ -149,9 +149,20 @@ def main() -> int:
     return 0
 
 
+def _show_browser_link(gateway: Gateway) -> None:
+    import segno
+
+    link = gateway.invite(f"doctor:{_DOCTOR}")
+    page = gateway.json("authority")["page"]
+    console.print(f"\nIn a browser on this machine, within ten minutes (its certificate: {page}):")
+    segno.make(link, error="l").terminal(compact=True)
+    console.print(link, soft_wrap=True, markup=False, highlight=False)
+
+
 def _serve(gateway: Gateway) -> None:
     """Go on until Ctrl-C, so that one can send studies and enrol devices."""
     uri = gateway.invite(f"doctor:{_DOCTOR}")
+    _show_browser_link(gateway)
     console.print(
         f"\nserving until Ctrl-C. Send more: storescu -aec MPACS 127.0.0.1 {gateway.dicom_port} FILE...\n"
         f"Another device, within ten minutes:\n  .venv/bin/mpacs-device --state /tmp/phone2 enrol \\\n    '{uri}'\n"
