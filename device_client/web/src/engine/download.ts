@@ -75,6 +75,8 @@ export class Download {
 
   *#order(first: readonly number[]): Generator<number> {
     yield* first;
+    // What a screen waits for is not to stand behind anything: the rest is asked for once all of that is here.
+    if (first.some((index) => !this.#receiver.have.has(index))) return;
     while (this.#receiver.have.has(this.#cursor)) this.#cursor++;
     for (let index = this.#cursor; index < this.blob.segments; index++) yield index;
   }

@@ -17,6 +17,8 @@ import type { Session } from './session';
 import type { Store } from './store';
 
 const MAX_AT_ONCE = 3;
+/** Objects of which something is on screen may be more. */
+const MAX_OPEN = 16;
 /** How long an object rests that is gone at the gateway, does not open, or does not fit on the disk. */
 const REST_S = 30;
 /** Parts that wait for their digest; more than was asked for is somebody else's. */
@@ -47,6 +49,8 @@ export class Fetcher {
   readonly #active = new Map<string, Download>();
   readonly #starting = new Set<string>();
   readonly #resting = new Map<string, number>();
+  // Stopped while segments were on their way: the gateway has published them to nobody.
+  readonly #interrupted = new Set<string>();
   #pending = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isLooking = false;
@@ -112,6 +116,7 @@ export class Fetcher {
 
   /** The gateway or the link is new: ask anew for whatever is missing. */
   restart(): void {
+    this.#interrupted.clear();
     for (const download of this.#active.values()) download.restart();
     this.#look();
   }
@@ -126,6 +131,7 @@ export class Fetcher {
 
   #stop(download: Download): void {
     this.#active.delete(download.id);
+    if (download.inFlight > 0) this.#interrupted.add(download.id);
     if (download.subscription && this.#session) {
       void this.#session.link.unsubscribe([this.#filter(download)]).catch(() => undefined);
     }
@@ -162,29 +168,27 @@ export class Fetcher {
     this.#timer = setTimeout(() => this.#turn(), Math.max(deadline - now, 0.005) * 1000);
   }
 
-  /** Focused objects first, then as they are wanted; without a session nothing is opened. */
+  /** What screens wait for begins at once, beside what is going on; the rest a few at a time, as it is wanted. */
   #begin(): void {
-    const wanted = [...this.#focus.keys(), ...this.#targets.keys()];
-    const due = [...new Set(wanted)].filter(
-      (id) => this.#targets.has(id) && !this.complete.has(id) && !this.isResting(id),
-    );
-    const chosen = due.slice(0, MAX_AT_ONCE);
-    for (const id of chosen) {
-      if (this.#active.has(id) || this.#starting.has(id)) continue;
-      if (this.#active.size + this.#starting.size >= MAX_AT_ONCE && !this.#giveWay(chosen)) return;
-      this.#starting.add(id);
-      void this.#start(id, this.#targets.get(id) as Target).finally(() => {
-        this.#starting.delete(id);
-        this.#look();
-      });
+    const isDue = (id: string): boolean =>
+      this.#targets.has(id) && !this.complete.has(id) && !this.isResting(id) && !this.#active.has(id) && !this.#starting.has(id);
+    for (const id of this.#focus.keys()) if (isDue(id) && this.#going < MAX_OPEN) this.#startSoon(id);
+    for (const id of this.#targets.keys()) {
+      if (this.#going >= MAX_AT_ONCE) return;
+      if (isDue(id)) this.#startSoon(id);
     }
   }
 
-  /** Stop a download that is not among the chosen, so that one that is can begin. */
-  #giveWay(chosen: string[]): boolean {
-    const last = [...this.#active.values()].findLast((download) => !chosen.includes(download.id));
-    if (last) this.#stop(last);
-    return last !== undefined;
+  get #going(): number {
+    return this.#active.size + this.#starting.size;
+  }
+
+  #startSoon(id: string): void {
+    this.#starting.add(id);
+    void this.#start(id, this.#targets.get(id) as Target).finally(() => {
+      this.#starting.delete(id);
+      this.#look();
+    });
   }
 
   async #start(id: string, target: Target): Promise<void> {
@@ -236,7 +240,8 @@ export class Fetcher {
     const first = this.#focus.get(download.id) ?? [];
     // What is asked for again and what is asked for first are two asks.
     for (let ask = download.plan(now, budget, first); ask; ask = download.plan(now, budget, first)) {
-      void this.#session?.request(want(download, ask, budget)).catch(() => undefined);
+      const again = ask.again || this.#interrupted.delete(download.id);
+      void this.#session?.request(want(download, { ...ask, again }, budget)).catch(() => undefined);
     }
   }
 

@@ -8,6 +8,8 @@ import type { Group, StudyObject } from './groups';
 import type { Picture } from './reader';
 
 const UPDATE_MS = 100;
+/** While somebody waits for a frame, or not even the table of contents is here. */
+const URGENT_MS = 10;
 
 interface Place {
   object: StudyObject;
@@ -102,7 +104,7 @@ export class Screen {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       void this.#update();
-    }, UPDATE_MS);
+    }, this.#waiters.length > 0 || this.#places.some((place) => place === null) || this.#known === '' ? URGENT_MS : UPDATE_MS);
   }
 
   async #update(): Promise<void> {
