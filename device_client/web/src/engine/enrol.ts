@@ -55,12 +55,12 @@ async function introduce(link: enrolment.Link, password: string, payload: Bytes)
   try {
     await connection.subscribe([topic]);
     await connection.publish(enrolRequest(link.site, reference), payload);
-    const ended = connection.closed.then(() => null);
-    const data = await Promise.race([answer, ended, sleep(ANSWER_MS / 1000).then(() => null)]);
-    // The broker may close the one-time credential right behind the answer.
-    const late = data ?? (await Promise.race([answer, sleep(0).then(() => null)]));
-    if (!late) throw new ApiError('silent');
-    return late;
+    // The broker ends a one-time login when its code is used up or too old, perhaps right behind the answer.
+    const ended = connection.closed.then(() => sleep(0)).then(() => new ApiError('link-refused'));
+    const late = sleep(ANSWER_MS / 1000).then(() => new ApiError('silent'));
+    const data = await Promise.race([answer, ended, late]);
+    if (data instanceof ApiError) throw data;
+    return data;
   } catch (error) {
     throw error instanceof ApiError ? error : new ApiError('unreachable');
   } finally {
