@@ -218,6 +218,8 @@ export class Engine {
 
   /** From time to time: a lease ends without a connection as well, and nobody may be there any more. */
   #look(): void {
+    // Heads fall overdue without a connection too: what is shown must say so.
+    this.household?.showSoon();
     const idleMs = Date.now() - this.#touchedAt;
     const { autoLockMinutes } = this.state.settings;
     const isIdle = autoLockMinutes > 0 && idleMs > autoLockMinutes * 60_000;
