@@ -88,7 +88,7 @@ export function List(): JSX.Element {
 
   return (
     <div class="page">
-      <header class="top">
+      <header class="page-top">
         <div class="top-title">
           <h1>{title}</h1>
           <ConnectionMark />

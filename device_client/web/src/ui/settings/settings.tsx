@@ -129,7 +129,7 @@ export function Settings(): JSX.Element {
   useTitle(w.settings);
   return (
     <div class="page narrow">
-      <header class="top">
+      <header class="page-top">
         <IconButton icon="back" label={w.back} onClick={() => back({ page: 'list' })} />
         <div class="top-title">
           <h1>{w.settings}</h1>

@@ -33,8 +33,12 @@ export function Controls({ player, children }: { player: Player; children: Compo
       <span class="controls-gap" />
       {children}
       <span class="controls-gap" />
-      <IconButton icon="minus" label={w.zoomOut} disabled={!zoomed} onClick={() => player.zoom(1 / 1.5)} />
-      <IconButton icon="fit" label={w.reset} disabled={!zoomed} onClick={() => player.reset()} />
+      {zoomed && (
+        <>
+          <IconButton icon="minus" label={w.zoomOut} onClick={() => player.zoom(1 / 1.5)} />
+          <IconButton icon="fit" label={w.reset} onClick={() => player.reset()} />
+        </>
+      )}
       <IconButton icon="plus" label={w.zoomIn} onClick={() => player.zoom(1.5)} />
     </div>
   );
