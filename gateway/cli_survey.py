@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli_support import fail, json_option, print_json, progress, table
+from gateway.cli_support import fail, json_option, print_json, progress, state_option, table
 from gateway.management.rendering.refusal import EXPLAINED
 
 if TYPE_CHECKING:
@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64))
 @click.option("--refused", "only_refused", is_flag=True, help="List only what was refused or differs.")
 @json_option
+@state_option
 def survey(
-    paths: tuple[Path, ...], *, all_frames: bool, against: str | None, workers: int, only_refused: bool, as_json: bool
+    _state: Any,  # taken as everywhere, though nothing of it is needed
+    paths: tuple[Path, ...],
+    *,
+    all_frames: bool,
+    against: str | None,
+    workers: int,
+    only_refused: bool,
+    as_json: bool,
 ) -> None:
     """Render files and folders with the gateway's limits, and say what came of each: rendered, or refused and why.
 
