@@ -111,12 +111,16 @@ def enrol(uri: str, name: str, replace: bool, timeout_s: float | None, as_json: 
 def run(once: bool, layers: tuple[str, ...], timeout_s: float) -> None:
     """Receive until ended, or with --once until everything is here.
 
-    Example: mpacs-device run --once --layer display
+    Thumbnails, reports and display pictures come by themselves. --layer adds others to them; naming one of those three
+    takes the named ones alone.
+
+    Example: mpacs-device run --once --layer diagnostic
     """
     from device_client.agent import DEFAULT_LAYERS, Options
 
     order = {layer: position for position, layer in enumerate(dict.fromkeys((*DEFAULT_LAYERS, *LAYERS)))}
-    chosen = tuple(sorted(set(layers), key=order.__getitem__)) or DEFAULT_LAYERS
+    named = set(layers) if set(layers) & set(DEFAULT_LAYERS) else {*layers, *DEFAULT_LAYERS}
+    chosen = tuple(sorted(named, key=order.__getitem__))
     asyncio.run(_run(_folder(), Options(chosen, once, timeout_s)))
 
 
@@ -246,11 +250,15 @@ def show(study: str, as_json: bool) -> None:
 @click.option("--to", "to", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to.")
 @click.option("--layer", default="display", show_default=True, type=click.Choice(LAYERS), help="Layer to write.")
 @click.option("--frame", type=click.IntRange(min=1), help="Only this frame of each instance; counts from 1.")
+@click.option("--level", default=0, type=click.IntRange(0, 32), help="Of diagnostic: frames halved so often.")
 @click.option("--partial", is_flag=True, help="Write what is here of a layer that is not complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 @_state_option
-def export(study: str, to: Path, layer: str, frame: int | None, partial: bool, as_json: bool) -> None:
+def export(study: str, to: Path, layer: str, frame: int | None, level: int, partial: bool, as_json: bool) -> None:
     """Write pictures and attributes of STUDY as files; of --layer report its text, HTML and PDF.
+
+    Of --layer diagnostic every bit is written: PNG of 16 bits, or NPY where PNG has no form; what was added to stored
+    values stands as `offset` in series.diagnostic.json. Levels from 2 on need the layer's first band alone.
 
     Example: mpacs-device export 1.2.840 --to ./out --layer display
     """
@@ -261,7 +269,7 @@ def export(study: str, to: Path, layer: str, frame: int | None, partial: bool, a
         bar = ExportBar()
         told = lambda message: bar.take(*message["progress"])  # noqa: E731 - the drawing one of two
     message = {"op": "export", "study": study, "to": str(to.absolute()), "layer": layer, "frame": frame}
-    written = _ask({**message, "partial": partial}, told)
+    written = _ask({**message, "level": level, "partial": partial}, told)
     if as_json:
         _print_json(written)
         return

@@ -253,7 +253,8 @@ def perform(desk: Desk, request: dict[str, Any], progress: OnProgress) -> Any:
         case {"op": "show", "study": str(study)}:
             return desk.show(study)
         case {"op": "export", "study": str(study), "to": str(to), "layer": layer, "frame": frame, "partial": partial}:
-            return desk.export(study, ExportOptions(Path(to), layer, frame, bool(partial)), progress)
+            options = ExportOptions(Path(to), layer, frame, bool(partial), int(request.get("level", 0)))
+            return desk.export(study, options, progress)
         case {"op": "wish", "study": str(study), "layer": layer}:
             return desk.wish(study, layer)
     raise DeviceError("a request that this version does not know")

@@ -10,6 +10,7 @@ DeviceError
 ├── StoreBroken      a file of the store is not what was written
 ├── NoSuchStudy      no study, or several, for what was asked
 ├── Incomplete       a layer is not here as a whole
+├── ViewerMissing    decoding needs libraries that are not installed
 ├── LinkFailed       the broker cannot be reached, or the connection ended
 │   └── LinkRefused  the broker does not take the credentials
 ├── WipeOrdered      the gateway orders the device to erase itself
@@ -86,6 +87,17 @@ class NoSuchStudy(DeviceError):
 
 class Incomplete(DeviceError):
     """A layer is not here as a whole."""
+
+
+class ViewerMissing(DeviceError):
+    """Decoding needs libraries that are not installed."""
+
+    def __init__(self) -> None:
+        """Say how to install them."""
+        super().__init__(
+            "decoding the layer diagnostic needs numpy, Pillow and OpenJPEG: install them with "
+            "`pip install 'mpacs-edge[viewer]'`"
+        )
 
 
 class LinkFailed(DeviceError):

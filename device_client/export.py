@@ -3,11 +3,13 @@
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from device_client.attributes import DataSet
 from device_client.errors import DeviceError, Incomplete, NoSuchStudy, StoreBroken
+from device_client.frames import Frame, frames_of, read, segments_needed
 from device_client.ledger import Held
 from device_client.pictures import Picture, pictures_of
 from device_client.reader import ObjectReader
@@ -27,7 +29,7 @@ EXTENSIONS = {
     "video/mp4": "mp4",
     "application/dicom": "dcm",
 }
-EXPORTABLE: tuple[Layer, ...] = ("display", "thumbnail", "report", "video", "original")
+EXPORTABLE: tuple[Layer, ...] = ("display", "thumbnail", "diagnostic", "report", "video", "original")
 
 PIECE_BYTES = 4 * 1024 * 1024
 
@@ -36,12 +38,16 @@ Listed = list[tuple[Held, ObjectEntry, list[str]]]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """``frame`` counts from 1; ``partial`` writes what is here of a layer that is not complete."""
+    """``frame`` counts from 1; ``partial`` writes what is here of a layer that is not complete.
+
+    ``level`` is how often frames of ``diagnostic`` are halved.
+    """
 
     to: Path
     layer: Layer
     frame: int | None = None
     partial: bool = False
+    level: int = 0
 
 
 class Export:
@@ -60,6 +66,8 @@ class Export:
         options = self._options
         if options.layer not in EXPORTABLE:
             raise DeviceError(f"the layer {options.layer} cannot be exported as files: choose {', '.join(EXPORTABLE)}")
+        if options.level and options.layer != "diagnostic":
+            raise DeviceError(f"the layer {options.layer} has no lower resolutions: --level goes with diagnostic")
         if not self._listed:
             raise NoSuchStudy(f"the study has no layer {options.layer}: `mpacs-device show` lists what it has")
         if not options.partial:
@@ -74,49 +82,90 @@ class Export:
             raise NoSuchStudy(f"no picture has a frame {options.frame}")
         missing = self._write_pictures(chosen, progress)
         self._write("patient.json", [_json(self._study)])
-        return {"files": self._written, "pictures": len(chosen) - missing, "missing": missing}
+        count = sum(one.part.band == 0 for one in chosen)
+        return {"files": self._written, "pictures": count - missing, "missing": missing}
 
     def _need_all(self) -> None:
+        """Incomplete unless all that will be read is here: for low levels of frames, their first bands alone."""
         for _, entry, _ in self._listed:
-            progress = self._store.blobs.progress(encode_reference(entry.object), entry.size)
-            if progress.received != progress.segments:
+            if not self._is_here(entry):
                 raise Incomplete(
                     f"the layer {self._options.layer} is not here as a whole: "
                     f"run `mpacs-device run --once --layer {self._options.layer}`, or give --partial"
                 )
 
+    def _is_here(self, entry: ObjectEntry) -> bool:
+        if self._options.layer != "diagnostic":
+            progress = self._store.blobs.progress(encode_reference(entry.object), entry.size)
+            return progress.received == progress.segments
+        try:
+            blob = self._store.blobs.read_only(encode_reference(entry.object), entry.size)
+        except FileNotFoundError:
+            return False
+        try:
+            needed = segments_needed(self._store.site, entry, blob, self._options.level)
+        except Missing:
+            return False
+        finally:
+            blob.close()
+        return all(index in blob.have for index in range(needed))
+
     def _write_pictures(self, pictures: list[Picture], progress: Callable[[int, int], None]) -> int:
         done = missing = 0
+        count = sum(one.part.band == 0 for one in pictures)
         records: dict[str, list[dict[str, Any]]] = {}
         for entry_pictures in _by_object(pictures):
             entry = entry_pictures[0].entry
             blob = self._store.blobs.read_only(encode_reference(entry.object), entry.size)
             try:
                 reader = ObjectReader(self._store.site, entry, blob)
-                for picture in entry_pictures:
+                for picture, write in self._files(reader, entry_pictures):
                     try:
-                        name = self._name(picture)
-                        self._write(f"{picture.series}/{name}", _pieces(reader, picture))
+                        record = write()
                     except Missing:
                         missing += 1
                         continue
-                    record = {"file": name, **picture.describe(), "attributes": picture.attributes}
-                    records.setdefault(picture.series, []).append(record)
+                    records.setdefault(picture.series, []).append({**record, "attributes": picture.attributes})
                     done += 1
-                    progress(done, len(pictures))
+                    progress(done, count)
             finally:
                 blob.close()
         for series, listed in records.items():
-            name = "series.json" if self._options.layer == "display" else f"series.{self._options.layer}.json"
+            level = f".level{self._options.level}" if self._options.level else ""
+            layer = "" if self._options.layer == "display" else f".{self._options.layer}"
+            name = f"series{layer}{level}.json"
             self._write(f"{series}/{name}", [_json(listed)])
         return missing
 
-    def _name(self, picture: Picture) -> str:
-        extension = EXTENSIONS.get(picture.part.media, "bin")
+    def _files(
+        self, reader: ObjectReader, pictures: list[Picture]
+    ) -> Iterator[tuple[Picture, Callable[[], dict[str, Any]]]]:
+        """Each file of one object: what it shows, and what writes it and tells of it."""
+        if self._options.layer == "diagnostic":
+            for frame in frames_of(pictures):
+                yield frame.base, partial(self._write_frame, reader, frame)
+        else:
+            for picture in pictures:
+                yield picture, partial(self._write_part, reader, picture)
+
+    def _write_part(self, reader: ObjectReader, picture: Picture) -> dict[str, Any]:
+        name = self._name(picture, EXTENSIONS.get(picture.part.media, "bin"))
+        self._write(f"{picture.series}/{name}", _pieces(reader, picture))
+        return {"file": name, **picture.describe()}
+
+    def _write_frame(self, reader: ObjectReader, frame: Frame) -> dict[str, Any]:
+        made = read(reader, frame, self._options.level)
+        name = self._name(frame.base, made.extension)
+        self._write(f"{frame.base.series}/{name}", [made.data])
+        size = frame.base.part.length + (frame.rest.part.length if frame.rest else 0)
+        return {"file": name, **frame.base.describe(), "bytes": size, **made.about}
+
+    def _name(self, picture: Picture, extension: str) -> str:
         if self._options.layer == "thumbnail":
             return f"thumbnail.{extension}"
         frame = f".{picture.part.frame + 1}" if picture.multi_frame else ""
-        return f"{picture.instance}{frame}.{extension}"
+        level = f".level{self._options.level}" if self._options.level else ""
+        return f"{picture.instance}{frame}{level}.{extension}"
 
     def _write(self, name: str, pieces: Iterable[bytes]) -> None:
         path = self._options.to / name

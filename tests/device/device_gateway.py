@@ -210,6 +210,7 @@ class ScriptedGateway:
         batch: int = 0,
         media: Sequence[Media] = (),
         attributes: dict[str, Any] | None = None,
+        bands: Sequence[int] = (),
     ) -> Sealed:
         """``parts``: (SOPInstanceUID, index into ``series``, frame, bytes); ``media`` of each, JPEG if not given."""
         instances: dict[str, int] = {}
@@ -219,7 +220,8 @@ class ScriptedGateway:
                 instances[uid] = len(instances)
                 places.append(Instance(uid, where))
             kind = media[len(listed)] if media else "image/jpeg"
-            listed.append(Part(instances[uid], frame, 0, len(data), kind, not media, 100 if media else 900))
+            band = bands[len(listed)] if bands else 0
+            listed.append(Part(instances[uid], frame, band, len(data), kind, not media, 100 if media else 900))
         header = objects.pack_header(
             Header(
                 version=1,

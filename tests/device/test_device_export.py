@@ -98,7 +98,6 @@ def test_what_is_not_here_or_not_known(received, tmp_path):
     assert "is not here as a whole" in received.call("export", UID, *to, "--layer", "video", code=1).stderr
     assert received.json("export", UID, *to, "--layer", "video", "--partial")["pictures"] == 0
     assert "has no layer report" in received.call("export", UID, *to, "--layer", "report", code=1).stderr
-    assert "cannot be exported" in received.call("export", UID, *to, "--layer", "diagnostic", code=1).stderr
     assert "no such study" in received.call("show", "9.9", code=1).stderr
     assert "no such study" in received.call("show", "", code=1).stderr
 
