@@ -21,7 +21,11 @@ from wire.names import decode_reference, encode_reference
 from wire.objects import part_spans
 
 SECRETS = ("DEMO-1001", "DEMO-1002", "Hong", "Gildong", "홍", "洪", "Lee^", "이^영희", "Minsu", "19710301", "1.2.826.0")
-SETTINGS = {"delivery": {"settle_s": 0.5, "head_ward_s": 2.0, "head_s": 3.0}}
+SETTINGS = {
+    "delivery": {"settle_s": 0.5, "head_ward_s": 2.0, "head_s": 3.0},
+    # A layer that comes after a study has settled would be announced in the middle of the tests.
+    "rendering": {"diagnostic": False},
+}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,7 @@ def entries(announcement: Announcement, layer: str) -> list[ObjectEntry]:
 def test_a_device_enrolled_late_gets_everything(gateway: RunningGateway, ward: WireDevice, made: list[Made]) -> None:
     answer = ward.sync()
     assert isinstance(answer, Synced)
-    ward.wait(ward.is_current, "all announcements")
+    ward.wait(lambda: ward.is_current() and all(one.settled for one in ward.current().values()), "all announcements")
     found = studies_of(ward)
     assert found.keys() == {study.StudyInstanceUID for study in made}
     for study in made:
@@ -301,7 +305,7 @@ def test_a_removed_profile_leaves_nothing_behind(gateway: RunningGateway) -> Non
     device.sync()
     device.wait(lambda: device.is_current() and device.current(), "its studies")
     watcher = enrol(gateway, "ward:W3")
-    gateway.cli("profile", "remove", "ward", "W9")
+    gateway.cli("profile", "remove", "ward", "W9", "--yes")
     assert device.mqtt is not None
     connection = device.mqtt
     connection.wait(lambda: connection.refused, "its login is refused")
