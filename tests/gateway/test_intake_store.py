@@ -196,7 +196,7 @@ HONG = "Hong^Gildong=洪^吉洞=홍^길동"
         ("ISO_IR 192", HONG.encode(), HONG),
         (None, HONG.encode(), HONG),
         ("NO_SUCH_SET", HONG.encode(), HONG),
-        ("ISO_IR 192", b"M\xfcller^Jos\xe9", "M�ller^Jos�"),
+        ("ISO_IR 192", b"M\xfcller^Jos\xe9", "Müller^José"),
         (None, b"M\xfcller^Jos\xe9", "Müller^José"),
     ],
 )
