@@ -110,6 +110,16 @@ class Enrolment(Struct, frozen=True, forbid_unknown_fields=True):
     confirm: Literal["none", "operator"] = "none"
 
 
+class Wards(Struct, frozen=True, forbid_unknown_fields=True):
+    """What displays on a ward's wall may show.
+
+    ``burned_in``: whether wards are told of series whose pixels may have a name in them: those that say so, and
+    ultrasound and secondary captures that do not say otherwise.
+    """
+
+    burned_in: Literal["drop", "show"] = "drop"
+
+
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the disk is used, in GB (10^9 bytes). Unset: a share of the disk that the state folder lies on.
 
@@ -135,6 +145,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     imports: Import = field(default_factory=Import, name="import")
     enrolment: Enrolment = field(default_factory=Enrolment)
     store: Store = field(default_factory=Store)
+    wards: Wards = field(default_factory=Wards)
 
     @property
     def tls(self) -> bool:

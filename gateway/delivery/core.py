@@ -78,7 +78,7 @@ class Core:
         self._presence = Presence()
         self._census = Census(engine)
         layers = layers_made(config.rendering)
-        announcer = Announcer(engine, vault, config.site, config.delivery, self._census, layers)
+        announcer = Announcer(engine, vault, config.site, config.delivery, self._census, layers, config.wards)
         self._link = Link(config.local_host, config.local_port, vault.gateway, vault.password, self._status_topic)
         self._herald = Herald(self._link, announcer, self._census, config.site, config.delivery, self._health)
         self._pump = Pump(self._link, store, self._lost)

@@ -219,9 +219,11 @@ class Requests:
             if not told.may_fetch(connection, profile.reference, object_id):
                 return None
             found = deliveries.object_by_id(connection, object_id)
+            if found is None or not may_have(profile.kind, found.layer):
+                return None
+            if not self._announcer.withheld(connection, profile.kind, found.study_id).isdisjoint(found.series_ids):
+                return None
             is_evicted = uses.is_evicted(connection, object_id)
-        if found is None or not may_have(profile.kind, found.layer):
-            return None
         if is_evicted:
             self.on_evicted(object_id)
             return None

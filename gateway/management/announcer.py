@@ -13,21 +13,22 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection, Engine
 
-from gateway.config import Delivery
+from gateway.config import Delivery, Wards
 from gateway.management.census import Census
 from gateway.management.index import arrivals_read, deliveries, people, told
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.epochs import current_or_first
 from gateway.management.index.layers import series_of_reports
+from gateway.management.index.named_pixels import series_with_names
 from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
-from gateway.management.rights import layers_for
+from gateway.management.rights import is_masked, layers_for
 from gateway.management.routing import Rules
 from gateway.management.vault import Vault
 from gateway.management.volumes import volumes
 from wire import envelope, hpke, messages, topics
 from wire.messages import Announcement, Head, HeadEntry, Keys, Layer
-from wire.names import decode_reference, encode_reference
+from wire.names import Kind, decode_reference, encode_reference
 
 _DAY_S = 86400
 _PAGE = 500
@@ -52,11 +53,11 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """One study's volumes and their digests, on their way to recipients; by the layers that these may have."""
+    """One study's volumes and their digests, on their way to recipients; by the kind of these."""
 
     study_id: int
     references: Sequence[str]
-    volumes: Mapping[frozenset[Layer], Sequence[tuple[Announcement, bytes]]]
+    volumes: Mapping[Kind, Sequence[tuple[Announcement, bytes]]]
 
 
 def _now_ms() -> int:
@@ -74,8 +75,10 @@ class Announcer:
         settings: Delivery,
         census: Census,
         layers: Collection[Layer] = deliveries.DISPLAY,
+        wards: Wards = Wards(),  # noqa: B008  # frozen
     ) -> None:
         """``settings`` give the window of days and when heads fall due; ``layers`` are those that are made here."""
+        self._wards = wards
         self._engine = engine
         self._vault = vault
         self._site = site
@@ -94,7 +97,7 @@ class Announcer:
                 return changes
             there = self._census.look_within(connection)
             entitled = self._entitled(study, there.rules)
-            to_tell = self._volumes(connection, study, {layers_for(profile.kind) for profile in entitled})
+            to_tell = self._volumes(connection, study, {profile.kind for profile in entitled})
             told.set_progress(connection, study_id, study.revision, list(to_tell.references))
             known = {(a.recipient, a.study_ref): a for a in told.announced_of(connection, study_id)}
             for profile in entitled:
@@ -113,21 +116,29 @@ class Announcer:
     def _window_begins(self) -> float:
         return time.time() - self._settings.window_days * _DAY_S
 
-    def _volumes(self, connection: Connection, study: StudyRow, audiences: Set[frozenset[Layer]]) -> _Told:
+    def withheld(self, connection: Connection, kind: Kind, study_id: int) -> set[int]:
+        """Those of a study's series of which a recipient of this kind gets no picture: names may be burned in."""
+        if not is_masked(kind) or self._wards.burned_in == "show":
+            return set()
+        return series_with_names(connection, study_id)
+
+    def _volumes(self, connection: Connection, study: StudyRow, audiences: Set[Kind]) -> _Told:
         series = arrivals_read.series_of(connection, study.id)
         sealed = deliveries.objects_of(connection, study.id)
         documents = series_of_reports(connection, study.id)
-        made: dict[frozenset[Layer], list[tuple[Announcement, bytes]]] = {}
-        for layers in audiences:
+        made: dict[Kind, list[tuple[Announcement, bytes]]] = {}
+        for kind in audiences:
+            layers, withheld = layers_for(kind), self.withheld(connection, kind, study.id)
             # A device takes "settled" for "nothing more comes": that is so once all that is made of it for this
             # recipient is there, too, and all that was ordered.
             awaited = {*self._layers, "original"} & layers
             is_over = study.settled and not deliveries.work_among(connection, [study.id], awaited)
             # The name of a series of reports is a part of what a ward may not have, and so is a study of nothing else.
-            theirs = [one for one in series if "report" in layers or one.id not in documents]
-            told_of = [one for one in sealed if one.layer in layers]
+            hidden = withheld if "report" in layers else withheld | documents
+            theirs = [one for one in series if one.id not in hidden]
+            told_of = [one for one in sealed if one.layer in layers and withheld.isdisjoint(one.series_ids)]
             fit = volumes(replace(study, settled=is_over), theirs, told_of) if theirs else []
-            made[layers] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
+            made[kind] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
         references = told.references_of(connection, study.id)
         most = max(map(len, made.values()), default=0)
         references += [encode_reference(os.urandom(16)) for _ in range(most - len(references))]
@@ -143,7 +154,7 @@ class Announcer:
     ) -> None:
         """Tell one recipient all volumes that are new to it; what it knows rightly is taken out of ``known``."""
         epoch, epoch_key = current_or_first(connection, profile.reference)
-        made = to_tell.volumes[layers_for(profile.kind)]
+        made = to_tell.volumes[profile.kind]
         for reference, (volume, digest) in zip(to_tell.references, made, strict=False):
             before = known.pop((profile.reference, reference), None)
             if before is not None and before.contents == digest and before.epoch == epoch:

@@ -15,6 +15,11 @@ def layers_for(kind: Kind) -> frozenset[Layer]:
     return LAYERS - _NOT_FOR_WARDS if kind == "ward" else LAYERS
 
 
+def is_masked(kind: Kind) -> bool:
+    """Whether a recipient of this kind sees studies without who the patient is."""
+    return kind == "ward"
+
+
 def may_have(kind: Kind, layer: Layer) -> bool:
     """Whether a recipient of this kind may have this layer."""
     return layer in layers_for(kind)

@@ -123,6 +123,37 @@ def test_a_ward_is_told_of_no_report_and_no_original(office: Office) -> None:
     assert len(opened(office, doctor, changes)) == 1
 
 
+def _say(stated: str) -> dict[str, object]:
+    return {"00280301": {"vr": "CS", "Value": [stated]}}
+
+
+def test_a_ward_is_told_of_no_series_with_names_in_its_pixels(office: Office) -> None:
+    ward, doctor = office.profile("ward", "W", attends=("*",)), office.profile("doctor", "D", attends=("*",))
+    study, _ = office.arrive(series="1.2.3.1")
+    office.arrive(series="1.2.3.2", modality="US")
+    office.arrive(series="1.2.3.3", modality="US", series_attributes=_say("NO"))
+    office.arrive(series="1.2.3.4", series_attributes=_say("YES"))
+    for series_ids in ((1,), (2,), (3,), (4,)):
+        office.add_object(study, series_ids)
+    office.add_object(study, (1, 2, 3, 4), "thumbnail")
+    changes = office.announcer.refresh(study)
+    (to_ward,), (to_doctor,) = opened(office, ward, changes), opened(office, doctor, changes)
+    assert series_uids(to_ward) == ["1.2.3.1", "1.2.3.3"]
+    assert [(one.layer, one.series) for one in to_ward.objects] == [("display", [0]), ("display", [1])]
+    assert len(series_uids(to_doctor)) == 4 and len(to_doctor.objects) == 5
+
+
+def test_one_picture_that_may_have_a_name_takes_its_series_from_the_ward(office: Office) -> None:
+    ward = office.profile("ward", "W", attends=("*",))
+    study, _ = office.arrive(modality="US", series_attributes=_say("NO"))
+    office.add_object(study, (1,))
+    assert len(opened(office, ward, office.announcer.refresh(study))) == 1
+    office.arrive(modality="US")
+    changes = office.announcer.refresh(study)
+    assert not opened(office, ward, changes)
+    assert list(changes.heads) == [ward.reference] and office.head(ward).studies == []
+
+
 # ── window ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -84,6 +84,7 @@ class Office:
         frames: int = 1,
         path: Path | None = None,
         sop_class: str = CT_IMAGE,
+        modality: str = "CT",
     ) -> tuple[int, int]:
         """One more instance; returns the ids of its study and of itself."""
         number = next(_numbers)
@@ -98,7 +99,7 @@ class Office:
             PatientID=patient,
             IssuerOfPatientID="",
             PatientName="Nobody^A",
-            Modality="CT",
+            Modality=modality,
             InstanceNumber=number,
             NumberOfFrames=frames,
             has_pixels=sop_class == CT_IMAGE,

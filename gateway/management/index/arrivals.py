@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.management.index import arrivals_tables as t
+from gateway.management.index import named_pixels
 from gateway.management.index.arrivals_quarantine import (
     add_quarantine,
     drop_quarantine,
@@ -122,7 +123,7 @@ def add_arrival(connection: Connection, arrival: Arrival, at: float) -> StoreOut
     study_id = _study_for(connection, arrival, at)
     if study_id is None:
         return _keep_apart(connection, arrival, ConflictKind.PATIENT, at)
-    connection.execute(
+    inserted = connection.execute(
         _ADD_INSTANCE,
         {
             "study_id": study_id,
@@ -135,6 +136,7 @@ def add_arrival(connection: Connection, arrival: Arrival, at: float) -> StoreOut
             **_stored(arrival, at),
         },
     )
+    named_pixels.note(connection, _new_id(inserted), arrival.series_attributes)
     add(connection, ARCHIVE_BYTES, arrival.size_bytes)
     return StoreOutcome.NEW
 
