@@ -23,15 +23,25 @@ def profile() -> None:
 @profile.command("add")
 @click.argument("kind", type=_KIND)
 @click.argument("identifier", metavar="ID")
-@click.option("--name", default="", help="As the header spells it, such as 'Kim^Minsu'.")
+@click.option("--name", help="As the header spells it, such as 'Kim^Minsu'.")
 @click.option("--issuer", default="", help="IssuerOfPatientID of a patient; the same as ID^^^ISSUER.")
 @click.option("--attends", multiple=True, metavar="PATIENT_ID", help="ID or ID^^^ISSUER; may be repeated; '*': all.")
+@click.option("--attends-nobody", is_flag=True, help="Take away all whom it attended.")
 @json_option
 @state_option
 def profile_add(
-    state: Any, kind: str, identifier: str, name: str, issuer: str, attends: tuple[str, ...], as_json: bool
+    state: Any,
+    kind: str,
+    identifier: str,
+    name: str | None,
+    issuer: str,
+    attends: tuple[str, ...],
+    attends_nobody: bool,
+    as_json: bool,
 ) -> None:
     """Add a profile, or change its name and whom it attends. ID is the identifier in the hospital's headers.
+
+    What is not given stays as it was; --attends names all whom the profile attends from now on.
 
     Where several issuers give out the same PatientIDs, state the issuer: a study of another one is not the patient's.
 
@@ -45,11 +55,15 @@ def profile_add(
 
     if issuer and kind != "patient":
         raise click.UsageError("--issuer is for patients; in --attends write ID^^^ISSUER")
+    if attends and attends_nobody:
+        raise click.UsageError("--attends and --attends-nobody exclude each other")
     if issuer:
         identifier = f"{identifier}^^^{issuer}"
     config, opened, registry = app.open_registry(state)
     try:
-        made, is_new = registry.put_profile(check_kind(kind), identifier, name, attends)
+        made, is_new = registry.put_profile(
+            check_kind(kind), identifier, name, attends if attends or attends_nobody else None
+        )
     except NotTaken as error:
         fail(str(error))
     app.publish_access(state, config, opened)

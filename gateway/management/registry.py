@@ -3,7 +3,7 @@
 import os
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection, Engine
 
@@ -91,15 +91,28 @@ class Registry:
         patient, issuer = split_patient(identifier) if kind == "patient" else (canonical(identifier), "")
         return recipient_reference(self._vault.reference_key, kind, patient, issuer)
 
-    def put_profile(self, kind: Kind, identifier: str, name: str, attends: tuple[str, ...]) -> tuple[Profile, bool]:
-        """Add or change a profile; the second value is True if it is new. NotTaken if it cannot be."""
+    def put_profile(
+        self, kind: Kind, identifier: str, name: str | None = None, attends: tuple[str, ...] | None = None
+    ) -> tuple[Profile, bool]:
+        """Add or change a profile; the second value is True if it is new. NotTaken if it cannot be.
+
+        What is None stays as it is; of a new profile it is empty.
+        """
         identifier = check_identifier(kind, identifier)
-        patients = tuple(dict.fromkeys(check_patient(text) for text in attends))
+        patients = tuple(dict.fromkeys(check_patient(text) for text in attends or ()))
         if kind == "patient" and patients:
             raise NotTaken("a patient attends nobody: --attends is for doctors and wards")
-        name = check_text("the name", name)
-        profile = Profile(self.reference(kind, identifier), kind, identifier, name, patients)
+        profile = Profile(
+            self.reference(kind, identifier), kind, identifier, check_text("the name", name or ""), patients
+        )
         with self._engine.begin() as connection:
+            known = people.profile_by_reference(connection, profile.reference)
+            if known is not None:
+                profile = replace(
+                    profile,
+                    name=known.name if name is None else profile.name,
+                    attends=known.attends if attends is None else patients,
+                )
             return profile, people.put_profile(connection, profile)
 
     def remove_profile(self, kind: Kind, identifier: str) -> None:

@@ -84,6 +84,16 @@ def test_spellings_of_one_identifier_are_one_profile(office: Office) -> None:
     assert office.registry.put_profile("doctor", "병동", "", ())[0].reference != first.reference
 
 
+def test_what_is_not_given_stays(office: Office) -> None:
+    office.registry.put_profile("doctor", "D-17", "Kim^Minsu", ("*",))
+    renamed, is_new = office.registry.put_profile("doctor", "D-17", "Kim^Minsoo")
+    assert not is_new and renamed.attends == ("*",)
+    moved, _ = office.registry.put_profile("doctor", "D-17", None, ("P-1",))
+    assert (moved.name, moved.attends) == ("Kim^Minsoo", ("P-1",))
+    nobody, _ = office.registry.put_profile("doctor", "D-17", None, ())
+    assert nobody.attends == () and nobody in office.registry.profiles()
+
+
 def test_an_unchanged_profile_wakes_nobody(office: Office) -> None:
     office.profile("ward", "W", "N", ("*",))
     before = office.census.look()
