@@ -21,6 +21,7 @@ from device_client.goal import Standing, until_done
 from device_client.household import Household
 from device_client.inbox import Inbox, Routes
 from device_client.keeper import Keeper
+from device_client.layers import DEFAULT_LAYERS
 from device_client.ledger import Held
 from device_client.link import Credentials, Link, Will
 from device_client.mailroom import Mailroom
@@ -34,8 +35,6 @@ from wire.errors import WireError
 from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Sync, Synced, Want, Wipe, Wiped
 from wire.names import encode_reference
 
-DEFAULT_LAYERS = ("thumbnail", "report", "display")
-"""In the order in which they are fetched: a report is small, and read first."""
 RENEW_S = 10.0
 LEASE_LOOK_S = 1.0
 

@@ -116,7 +116,8 @@ def run(once: bool, layers: tuple[str, ...], timeout_s: float) -> None:
 
     Example: mpacs-device run --once --layer diagnostic
     """
-    from device_client.agent import DEFAULT_LAYERS, Options
+    from device_client.agent import Options
+    from device_client.layers import DEFAULT_LAYERS
 
     order = {layer: position for position, layer in enumerate(dict.fromkeys((*DEFAULT_LAYERS, *LAYERS)))}
     named = set(layers) if set(layers) & set(DEFAULT_LAYERS) else {*layers, *DEFAULT_LAYERS}

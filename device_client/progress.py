@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from device_client.events import Event
+from device_client.layers import DEFAULT_LAYERS
 
 
 class ReceiveBar:
@@ -63,8 +64,23 @@ class ExportBar:
             self._progress.stop()
 
 
+def _printable(text: str) -> str:
+    """Names come from strangers' headers, which must not reach a terminal with its control characters."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*map(_printable, cells))
+
+
 def _state(study: dict[str, Any]) -> str:
-    layers = [layer for series in study["series"] for layer in series["layers"].values()]
+    # A layer of which nothing has come was not asked for, unless it comes by itself.
+    layers = [
+        layer
+        for series in study["series"]
+        for name, layer in series["layers"].items()
+        if layer["received"] or name in DEFAULT_LAYERS
+    ]
     received = sum(layer["received"] for layer in layers)
     segments = sum(layer["segments"] for layer in layers)
     words = ["current" if study["current"] else "not current"]
@@ -93,7 +109,8 @@ def studies_table(studies: list[dict[str, Any]]) -> None:
         right = column in ("Series", "Pictures")
         table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column == "Date")
     for study in studies:
-        table.add_row(
+        _add(
+            table,
             _name(study),
             study["PatientID"],
             study["StudyDate"],
@@ -114,11 +131,11 @@ def study_tables(study: dict[str, Any]) -> None:
     for key in ("PatientName", "PatientNameIdeographic", "PatientNamePhonetic", "PatientID", "StudyDate", "StudyTime",
                 "StudyDescription", "AccessionNumber", "ModalitiesInStudy", "StudyInstanceUID"):  # fmt: skip
         if study.get(key):
-            facts.add_row(key, study[key])
+            _add(facts, key, study[key])
     if study["CharacterSetGuessed"]:
         facts.add_row("text", "as guessed: its file declares no character set, or a wrong one")
     facts.add_row("state", _state(study))
-    facts.add_row("for", ", ".join(study["recipients"]))
+    _add(facts, "for", ", ".join(study["recipients"]))
     _print(facts)
     table = Table()
     for column in ("Series", "Modality", "Description", "Layer", "Pictures", "Received", "Bytes"):
@@ -127,7 +144,7 @@ def study_tables(study: dict[str, Any]) -> None:
         head = [series["SeriesNumber"], series["Modality"], series["SeriesDescription"]]
         for layer, facts_of in series["layers"].items():
             received = f"{facts_of['received']}/{facts_of['segments']}"
-            table.add_row(*head, layer, str(facts_of["frames"]), received, str(facts_of["bytes"]))
+            _add(table, *head, layer, str(facts_of["frames"]), received, str(facts_of["bytes"]))
             head = ["", "", ""]
     _print(table)
 
@@ -138,7 +155,7 @@ def study_reports(study: dict[str, Any]) -> None:
         for report in series["reports"]:
             standing = ["REPLACED" if report["replaced"] else "", report["status"].upper()]
             title = " ".join(part for part in (*standing, report["DocumentTitle"]) if part)
-            _print(Rule(Text(title or "Report"), align="left"))
+            _print(Rule(Text(_printable(title) or "Report"), align="left"))
             if report["text"] is not None:
                 _print(Text(report["text"]))
             else:
