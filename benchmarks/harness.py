@@ -144,6 +144,11 @@ class Gateway(_Process):
         ports = ("--dicom-port", str(self.dicom_port), "--mqtt-port", str(self.mqtt_port))
         self.cli("init", "--site", "demo", *ports, "--https-port", str(https_port))
 
+    def configure(self, yaml: str) -> None:
+        """Add sections to what ``init`` wrote, before it runs."""
+        with (self.state / "gateway.yaml").open("a", encoding="utf-8") as file:
+            file.write(yaml)
+
     def __enter__(self) -> Self:
         self.start("run")
         self.wait_line("ready")
