@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+from tests.support import web_build
 from tests.support.browsers import PHONE, TABLET, new_page, trusting_browser
 from tests.support.gateways import RunningGateway
 from tests.web.attempts import SCRIPT
@@ -47,7 +48,8 @@ def console(tmp_path_factory: pytest.TempPathFactory, small_web: Path) -> Iterat
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    """A gateway whose console serves the web application as it was built; the same people as ``console``."""
+    """A gateway whose console serves the web application; the same people as ``console``."""
+    web_build.application()
     with RunningGateway(tmp_path_factory.mktemp("gateway") / "state", settings={"delivery": {"settle_s": 0.5}}) as one:
         _people(one)
         yield one

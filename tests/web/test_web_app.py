@@ -1,5 +1,6 @@
 """The web application as a patient meets it: a real gateway, its broker, a real browser, real pictures."""
 
+import pydicom
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -39,10 +40,24 @@ def test_a_patient_enrols_looks_and_reads(browser: Browser, gateway: RunningGate
     expect(page.locator(".warning")).to_have_text("일차 판독용 아님")
     expect(page.locator(".placeholder")).to_have_count(0)
     expect(page.locator(".letter.left")).not_to_be_empty()
+    # A study that has just come is said, and what must be read at all times stays free.
+    said = page.locator(".note").first.bounding_box()
+    warning = page.locator(".warning").bounding_box()
+    assert said and warning and said["y"] + said["height"] <= warning["y"]
     page.keyboard.press("End")
     expect(page.get_by_test_id("slice")).to_have_text("24 / 24")
     expect(page.locator(".placeholder")).to_have_count(0)
     page.locator(".report-button").click()
     report = page.frame_locator(".report-frame")
     expect(report.locator("h1")).not_to_be_empty()
+    # A link leads to the image that it names, and leaves its UID nowhere; one that is not here says so.
+    named = str(pydicom.dcmread(ct.files[0], stop_before_pixels=True).SOPInstanceUID)
+    report.locator(f'a[href$="#instance={named}"]').first.click()
+    expect(page.get_by_test_id("slice")).to_have_text("1 / 24")
+    assert "instance" not in page.url
+    if page.locator(".report-frame").count() == 0:
+        page.go_back()
+    report.locator('a[href$="#instance=9.8.7.6"]').first.click()
+    expect(page.locator(".note", has_text="판독문이 가리키는 영상이 이 기기에 없습니다.")).to_be_visible()
+    expect(page.get_by_test_id("slice")).to_have_text("1 / 24")
     page.context.close()
