@@ -187,8 +187,12 @@ class Agent:
                 group.create_task(session.watch())
                 group.create_task(self._mail.run())
                 group.create_task(self._talk(session, group))
-        except* (DeviceError, OSError) as errors:
-            raise weightiest(errors) from None
+        except BaseExceptionGroup as errors:
+            # Not `except*`: before Python 3.11.4 it wraps what is raised in it into another group.
+            known, others = errors.split((DeviceError, OSError))
+            if known is None or others is not None:
+                raise
+            raise weightiest(known) from None
 
     async def _talk(self, session: Session, group: asyncio.TaskGroup) -> None:
         await session.link.subscribe(self._routes.own())

@@ -20,6 +20,8 @@ DeviceError
 No text holds a patient's name or number, a DICOM UID, a key or a pixel.
 """
 
+from typing import Any
+
 
 class DeviceError(Exception):
     """Base of all errors of the device."""
@@ -131,7 +133,7 @@ class Silent(DeviceError):
     """The gateway did not answer in time."""
 
 
-def weightiest(group: BaseExceptionGroup[DeviceError | OSError]) -> DeviceError:
+def weightiest(group: BaseExceptionGroup[Any]) -> DeviceError:
     """Several parts notice a connection's end at once: what is to be said of it. A wipe comes first, then the lease."""
     found = [weightiest(one) if isinstance(one, BaseExceptionGroup) else one for one in group.exceptions]
     for kind in (DeviceWiped, WipeOrdered, LeaseEnded):
