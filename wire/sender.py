@@ -8,7 +8,7 @@ share, so that a slow device does not hold up the others.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -62,8 +62,10 @@ class _Flow:
 
     root: str
     object_id: str
+    began: float
     opens_at: float
     touched: float
+    waits_for: set[str]
     askers: dict[str, _Asker] = field(default_factory=dict)
     pending: OrderedDict[_Item, None] = field(default_factory=OrderedDict)
     published: dict[_Item, float] = field(default_factory=dict)
@@ -148,6 +150,8 @@ class Sender:
         self._pending = _Rota(repair=False)
         self._repairs = _Rota(repair=True)
         self._turn = 0
+        # Devices that did not ask within the hold, last time: nobody waits for them again.
+        self._late: set[str] = set()
 
     # ── what is asked ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,23 +164,25 @@ class Sender:
         pages: Iterable[int],
         segments: Iterable[int],
         again: bool,
-        expected: int = 1,
+        expected: Collection[str] = (),
     ) -> bool:
-        """``asker`` (a device and its connection) wants these parts; ``expected`` devices may ask for the same now.
+        """``asker`` (``device/connection``) wants these parts; the devices ``expected`` may ask for the same now.
 
         The caller has checked that the asker may have the object and that the object has these parts.
         False if so much is already queued for this asker that the request is not taken.
         """
         self._forget(now)
         flow = self._flows.get((root, object_id))
+        device = asker.partition("/")[0]
         if flow is None:
-            flow = _Flow(root, object_id, now + (self._hold_s if expected > 1 else 0.0), now)
+            waits_for = {one for one in expected if one != device} - self._late
+            flow = _Flow(root, object_id, now, now + (self._hold_s if waits_for else 0.0), now, waits_for)
             self._flows[root, object_id] = flow
+        elif asker not in flow.askers:
+            self._gather(flow, device, now)
         flow.touched = now
         known = flow.askers.setdefault(asker, _Asker(now, now))
         known.heard = now
-        if len(flow.askers) >= expected:
-            flow.opens_at = min(flow.opens_at, now)
         items: list[_Item] = [~page for page in pages]
         items += segments
         if len(flow.repairs.get(asker, ())) + len(items) > 4 * MAX_CREDIT:
@@ -189,6 +195,16 @@ class Sender:
         self._pending.add(flow)
         self._repairs.add(flow)
         return True
+
+    def _gather(self, flow: _Flow, device: str, now: float) -> None:
+        """Another device asks: in time, or it is not waited for when the next flow begins."""
+        if now <= flow.began + self._hold_s:
+            self._late.discard(device)
+        else:
+            self._late.add(device)
+        flow.waits_for.discard(device)
+        if not flow.waits_for:
+            flow.opens_at = min(flow.opens_at, now)
 
     @staticmethod
     def _queue(flow: _Flow, asker: str, item: _Item, known_since: float, on_way_since: float) -> None:
@@ -210,6 +226,7 @@ class Sender:
     def reset(self) -> None:
         """The gateway's own link was cut: nobody has what was being published, and everybody asks anew."""
         self._flows.clear()
+        self._late.clear()
         self._pending.clear()
         self._repairs.clear()
 

@@ -7,7 +7,7 @@ _MOST = 65536
 
 
 class Presence:
-    """Online devices, and how many a recipient has."""
+    """Online devices, and which are a recipient's."""
 
     def __init__(self) -> None:
         """Nobody is there, and nobody is known."""
@@ -31,9 +31,9 @@ class Presence:
         """The device sent a request, so it is there."""
         self._online.add(device)
 
-    def count(self, recipient: str) -> int:
-        """Devices of a recipient that are online; one at least, since somebody asks."""
-        return max(1, len(self._people.active.get(recipient, frozenset()) & self._online))
+    def devices_of(self, recipient: str) -> set[str]:
+        """Devices of a recipient that are online."""
+        return self._online & self._people.active.get(recipient, frozenset())
 
     def online(self) -> set[str]:
         """All known devices that are online."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gateway.delivery.link import Link, LinkDown
 from gateway.management.object_store import ObjectMissing, ObjectStore
@@ -37,7 +37,7 @@ class Pump:
         pages: list[int],
         segments: list[int],
         again: bool,
-        expected: int,
+        expected: Collection[str],
     ) -> bool:
         """A device wants these parts over this ``connection`` (its boot id); False if too much waits for it already."""
         asker = f"{device}/{connection.hex()}"

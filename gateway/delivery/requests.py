@@ -195,7 +195,7 @@ class Requests:
             return Refused(reason="malformed")
         root = topics.recipient_root(self._site, profile.kind, profile.reference)
         self._presence.saw(device.device)
-        expected = self._presence.count(profile.reference)
+        expected = self._presence.devices_of(profile.reference)
         taken = self._pump.ask(
             device.device, boot, root, object_id, sealed.size, want.pages, segments, want.again, expected
         )

@@ -188,10 +188,10 @@ def test_only_known_devices_count_and_strangers_are_bounded() -> None:
     assert presence.online() == set()
     known = {name: device(name, "r") for name in "abc"}
     presence.follow(People((1, 1), (), known))
-    assert presence.online() == {"a"} and presence.count("r") == 1  # known a little later than it came
+    assert presence.online() == {"a"} and presence.devices_of("r") == {"a"}  # known a little later than it came
     presence.status("b", ONLINE)
     presence.saw("c")
-    assert presence.count("r") == 3 and presence.count("nobody") == 1
+    assert presence.devices_of("r") == set("abc") and presence.devices_of("nobody") == set()
     assert not presence.status("b", OFFLINE) and not presence.status("c", b"\xff rubbish")
     assert presence.online() == {"a"}
     presence.follow(People((2, 1), (), {"b": known["b"]}))

@@ -98,7 +98,7 @@ class Gateway:
     def ask(self, asker: str, obj: Object, pages: tuple[int, ...], segments: tuple[int, ...], again: bool) -> None:
         if not self.online:
             return
-        expected = sum(device.online for device in self.devices)
+        expected = [device.name for device in self.devices if device.online]
         self.sender.ask(self.clock.now, asker, ROOT, obj.name, pages, segments, again, expected)
         self.pump()
 

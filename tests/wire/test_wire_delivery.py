@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.wire.simulation import Clock, Device, Gateway, Link, Object, run
 from wire.bits import Bitmap
 from wire.pace import START_CREDIT
+from wire.sender import Sender
 
 MBIT = 125_000.0
 
@@ -102,6 +103,30 @@ def test_ten_devices_at_once() -> None:
     run(gateway, devices, 5)
     assert gateway.segments_published <= 1.3 * 300
     assert sum(device.receiver.refetched for device in devices) == 0
+
+
+def test_a_device_that_asks_late_is_waited_for_once() -> None:
+    sender = Sender(hold_s=0.15)
+
+    def begins_at_once(number: int, now: float, slow_after_s: float) -> bool:
+        def ask(device: str, at: float) -> None:
+            assert sender.ask(at, f"{device}/1", "root", f"object {number}", (), range(4), False, {"fast", "slow"})
+
+        ask("fast", now)
+        begun = sender.next(now) is not None
+        published = int(begun)
+        while sender.next(now + 0.16) is not None:
+            published += 1
+        assert published == 4, "at the latest after the hold"
+        ask("slow", now + slow_after_s)
+        while sender.next(now + 5.0) is not None:
+            pass  # what it asked for too late is published for it
+        return begun
+
+    assert not begins_at_once(0, 0.0, 2.0)
+    assert begins_at_once(1, 10.0, 0.1), "it was late, and is not waited for"
+    assert not begins_at_once(2, 20.0, 2.0), "it was in time again"
+    assert begins_at_once(3, 30.0, 2.0)
 
 
 def test_a_second_device_that_comes_at_half() -> None:
