@@ -14,7 +14,8 @@ from tests.support.broker_process import wait_until
 from tests.support.devices import RunningDevice
 from tests.support.gateways import RunningGateway, is_rendered, program
 
-SETTINGS = {"delivery": {"settle_s": 0.5}}
+# The smallest study is an echocardiogram, which does not deny that a name is burned in.
+SETTINGS = {"wards": {"burned_in": "show"}, "delivery": {"settle_s": 0.5}}
 
 
 @pytest.fixture(scope="module")
