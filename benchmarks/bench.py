@@ -1,4 +1,4 @@
-"""``scripts/bench``: how long a CT takes from the modality to a device, and goodput against raw MQTT.
+"""``scripts/bench``: how long a CT takes from the modality to a device, goodput against raw MQTT, what imaging costs.
 
 Ratios are what counts: the machine is noisy, and both sides of a ratio are measured in one run.
 """
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import Device, Gateway, send
+from benchmarks.layers import layer_entries
 from benchmarks.many import slowed
 from benchmarks.raw_mqtt import raw_goodput
 from benchmarks.studies import Made, long_ct
@@ -80,6 +81,7 @@ def measure(folder: Path, quick: bool) -> list[dict[str, Any]]:
     with_slow, without = slowed(folder / "many", slices, _QUICK_ROUNDS if quick else _ROUNDS)
     peer = "the same nine without it"
     results.append(_entry("nine_devices_beside_one_at_1_mbit", with_slow, "s", peer, without))
+    results += [_entry(**row) for row in layer_entries(folder / "layers", quick)]
     return results
 
 
