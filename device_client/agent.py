@@ -27,6 +27,7 @@ from device_client.link import Credentials, Link, Will
 from device_client.mailroom import Mailroom
 from device_client.retry import Retry
 from device_client.session import Body, Session
+from device_client.shut_out import ShutOut
 from device_client.store.state import State
 from device_client.tls import authority_context, parse_broker
 from device_client.wiping import Wiping
@@ -35,7 +36,6 @@ from wire.errors import WireError
 from wire.messages import Answer, Done, Gone, Order, Receipt, Refused, Sync, Synced, Want, Wipe, Wiped
 from wire.names import encode_reference
 
-RENEW_S = 10.0
 LEASE_LOOK_S = 1.0
 
 log = logging.getLogger("mpacs.device")
@@ -65,6 +65,7 @@ class Agent:
         self._routes = Routes(state)
         self._mail = Mailroom(state, self._inbox, self.disk, events, self)
         self._wiping = Wiping(state, self.disk)
+        self._shut_out = ShutOut(state.folder, self.disk, options.once)
         self._keeper: Keeper | None = None
         self._session: Session | None = None
         self._renewed: asyncio.Event = asyncio.Event()
@@ -135,7 +136,7 @@ class Agent:
                 await self._end_lease()
 
     async def _stay_connected(self) -> None:
-        retry = Retry(self._options.once)
+        retry = Retry()
         while True:
             retry.begin()
             try:
@@ -151,8 +152,9 @@ class Agent:
                 await self._wiping.erase_all()
                 raise
             except LinkRefused as error:
-                self.events.tell("refused", reason=str(error))
-                retry.refused(error)
+                lease_ends = self.household.store.lease.expires if self.household is not None else None
+                reason = await self._shut_out.refused(error, retry.refused(), lease_ends)
+                self.events.tell("refused", reason=reason)
             except LinkFailed as error:
                 self.events.tell("disconnected", reason=str(error))
             if self._wiping.is_late:
@@ -169,6 +171,7 @@ class Agent:
         link = Link(self._address, self._tls, credentials, self._arrived, will)
         await link.open()
         retry.taken()
+        await self._shut_out.taken()
         session = self._session = Session(self.state, link)
         self._mail.reading = link.reading
         try:
@@ -199,24 +202,15 @@ class Agent:
         if self._wiping.is_ordered:
             await self._wiping.say(session)
         if self.household is None:
-            await self._renew(session)
+            # Without a lease nothing is known but how to ask for one.
+            self._renewed.clear()
+            await session.ask_until(self._renewed)
         household = self.household
         assert household is not None
         self._keeper = Keeper(self.state, household.store, self.disk, session, household.orders, household.sweep)
         await session.link.subscribe(self._routes.shared())
         group.create_task(household.fetcher.run(session))
         group.create_task(self._keeper.run())
-
-    async def _renew(self, session: Session) -> None:
-        """Without a lease nothing is known but how to ask for one."""
-        self._renewed.clear()
-        while not self._renewed.is_set():
-            await session.request(Sync(known=[]))
-            try:
-                async with asyncio.timeout(RENEW_S):
-                    await self._renewed.wait()
-            except TimeoutError:
-                continue
 
     # ── what arrives ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -129,6 +129,7 @@ async def _run(folder: Path, options: Any) -> None:
     from device_client.agent import Agent
     from device_client.control import ControlServer
     from device_client.events import Events
+    from device_client.lines import Lines
     from device_client.progress import ReceiveBar
     from device_client.service import Service
 
@@ -137,7 +138,7 @@ async def _run(folder: Path, options: Any) -> None:
     bar = ReceiveBar() if options.once and sys.stderr.isatty() else None
     if bar:
         events.listen(bar.take)
-    events.listen(_Lines(problems_only=bar is not None).take)
+    events.listen(Lines(problems_only=bar is not None).take)
     try:
         agent = Agent(state, options, events)
         loop = asyncio.get_running_loop()
@@ -171,33 +172,11 @@ async def _own(folder: Path) -> Any:
             await asyncio.sleep(0.05)
 
 
-class _Lines:
-    """One line for what matters; opaque references only, because it may go to a log."""
+def _say_if_shut_out() -> None:
+    from device_client.shut_out import notice
 
-    _PROBLEMS = ("refused", "order-refused", "wiping", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
-
-    def __init__(self, problems_only: bool) -> None:
-        self._problems_only = problems_only
-        self._last = ""
-
-    def take(self, event: dict[str, Any]) -> None:
-        name = event["event"]
-        if name in ("connected", "announced", "complete", "gone"):
-            if self._problems_only:
-                return
-            study = f" {event['study']}" if "study" in event else ""
-            growing = " (growing)" if event.get("settled") is False else ""
-            self._print(f"{name}{study}{growing}", err=False)
-        elif name in self._PROBLEMS:
-            facts = [str(event[key]) for key in ("reason", "recipient", "object", "code") if key in event]
-            self._print(": ".join([name, *facts]), err=True)
-
-    def _print(self, line: str, err: bool) -> None:
-        # Reconnecting for hours says the same again and again: once is enough.
-        if not err or line != self._last:
-            click.echo(line, err=err)
-            sys.stdout.flush()
-        self._last = line
+    if said := notice(_folder()):
+        click.echo(said, err=True)
 
 
 def _ask(message: dict[str, Any], told: Callable[[dict[str, Any]], None] = lambda _message: None) -> Any:
@@ -219,6 +198,7 @@ def studies(as_json: bool) -> None:
     Example: mpacs-device studies --json
     """
     found = _ask({"op": "studies"})
+    _say_if_shut_out()
     if as_json:
         _print_json(found)
         return
@@ -237,6 +217,7 @@ def show(study: str, as_json: bool) -> None:
     Example: mpacs-device show 1.2.840 --json
     """
     found = _ask({"op": "show", "study": study})
+    _say_if_shut_out()
     if as_json:
         _print_json(found)
         return

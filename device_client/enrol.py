@@ -20,6 +20,7 @@ from wire.names import encode_reference
 REFUSED_FOR_S = 5.0
 """The broker may learn of a fresh link a moment after the link was shown."""
 CONFIRM_AFTER_S = 3.0
+_AGAIN_S = 0.5
 
 Tell = Callable[[str], None]
 
@@ -70,14 +71,22 @@ async def _introduce(
         if topic == topics.enrol_response(link.site, reference) and not answers.full():
             answers.put_nowait(data)
 
-    connection = await _connect(address, tls, Credentials(reference, code_keys.password), arrived)
-    try:
-        await connection.subscribe([topics.enrol_response(link.site, reference)])
-        await connection.publish(topics.enrol_request(link.site, reference), payload)
-        fingerprint = sign.key_id(sign.raw_public(keys.sign)).hex(" ", 2)
-        data = await _answer(answers, connection, fingerprint, timeout_s, tell)
-    finally:
-        await connection.close()
+    fingerprint = sign.key_id(sign.raw_public(keys.sign)).hex(" ", 2)
+    deadline, data = time.monotonic() + timeout_s, None
+    while data is None:
+        connection = await _connect(address, tls, Credentials(reference, code_keys.password), arrived)
+        try:
+            # The gateway answers the same bytes once more if the connection ended before the answer came.
+            await connection.subscribe([topics.enrol_response(link.site, reference)])
+            await connection.publish(topics.enrol_request(link.site, reference), payload)
+            data = await _answer(answers, connection, fingerprint, deadline - time.monotonic(), tell)
+        except LinkFailed:
+            if time.monotonic() > deadline:
+                raise
+        finally:
+            await connection.close()
+        if data is None:
+            await asyncio.sleep(_AGAIN_S)
     try:
         return enrolment.open_answer(link, reference, keys.exchange, payload, int(time.time() * 1000), data)
     except WireError as error:
@@ -101,14 +110,15 @@ async def _connect(
                     "the broker does not take this link: it was used already, failed too often or has expired; "
                     "ask for a new one"
                 ) from None
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(_AGAIN_S)
         else:
             return connection
 
 
 async def _answer(
     answers: asyncio.Queue[bytes], connection: Link, fingerprint: str, timeout_s: float, tell: Tell
-) -> bytes:
+) -> bytes | None:
+    """The answer; None if the connection ended first. EnrolmentFailed if neither happens in time."""
     answer = asyncio.ensure_future(answers.get())
     ended = asyncio.ensure_future(connection.closed())
     try:
@@ -122,10 +132,10 @@ async def _answer(
         if answer.done():
             return answer.result()
         if ended.done():
-            raise LinkFailed(f"the connection to the broker ended before the gateway answered ({ended.result()})")
+            return None
         raise EnrolmentFailed(
-            f"the gateway did not answer in {timeout_s:.0f} s: it is not running, the link was used already, "
-            "or nobody confirmed this device; ask for a new link"
+            "the gateway did not answer in time: it is not running, nobody confirmed this device, "
+            "or the link was used already; ask for a new one"
         )
     finally:
         answer.cancel()

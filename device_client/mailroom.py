@@ -12,7 +12,7 @@ from device_client.inbox import Inbox, Route
 from device_client.ledger import Held
 from device_client.store.state import State, Store
 from wire import messages
-from wire.errors import SignatureInvalid, WireError
+from wire.errors import SealBroken, SignatureInvalid, WireError
 from wire.limits import MAX_MESSAGE_BYTES
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
@@ -126,7 +126,7 @@ class Mailroom:
                 case "object":
                     pass
         except WireError as error:
-            self._inbox.refuse(error, letter.route.purpose)
+            self._refuse(letter.route.recipient, error, letter.route.purpose)
             if isinstance(error, SignatureInvalid):
                 # Perhaps signed with a key of a newer key set, which is retained and comes with the next sync.
                 self._hooks.needs_sync()
@@ -155,8 +155,14 @@ class Mailroom:
             except SignatureInvalid:
                 continue
             except WireError as error:
-                self._inbox.refuse(error, "head")
+                self._refuse(recipient, error, "head")
             return
+
+    def _refuse(self, recipient: str, error: WireError, purpose: str) -> None:
+        shelf = self.store.ledger.shelves.get(recipient) if self.store is not None else None
+        if shelf is not None and shelf.revoked and isinstance(error, SealBroken):
+            return  # sealed under an epoch that is not for this device any more, which was said already
+        self._inbox.refuse(error, purpose)
 
     async def _announcements(self, group: list[_Letter]) -> None:
         store = self.store
@@ -168,7 +174,7 @@ class Mailroom:
             try:
                 held = self._inbox.announcement(store, recipient, study, letter.payload)
             except WireError as error:
-                self._inbox.refuse(error, "announcement")
+                self._refuse(recipient, error, "announcement")
                 continue
             earlier = accepted.get((recipient, study))
             if earlier is None or earlier[0].announcement.sequence < held.announcement.sequence:

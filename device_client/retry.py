@@ -4,24 +4,22 @@ import asyncio
 import random
 import time
 
-from device_client.errors import LinkRefused
-
 LEAST_BACKOFF_S = 0.5
 MOST_BACKOFF_S = 30.0
 REFUSED_BACKOFF_S = 5.0
-REFUSED_ONCE_S = 15.0
-"""How long ``--once`` bears a refusal: a broker may learn of a new device a moment late."""
+REFUSED_S = 15.0
+"""How long a refusal may be an error: a broker may learn of a new device a moment late."""
 
 
 class Retry:
     """One for the life of a device's process."""
 
-    def __init__(self, once: bool) -> None:
-        """``once``: a broker that goes on refusing ends it."""
-        self._once = once
+    def __init__(self) -> None:
+        """Nothing was tried yet."""
         self._backoff_s = LEAST_BACKOFF_S
         self._began = time.monotonic()
         self._refused_since: float | None = None
+        self._was_taken = False
 
     def begin(self) -> None:
         """A connection is tried."""
@@ -30,14 +28,14 @@ class Retry:
     def taken(self) -> None:
         """The broker took the credentials."""
         self._refused_since = None
+        self._was_taken = True
 
-    def refused(self, error: LinkRefused) -> None:
-        """The broker does not take the credentials; LinkRefused where that is to end it."""
+    def refused(self) -> bool:
+        """The broker does not take the credentials; whether that is very likely for good."""
         now = time.monotonic()
         self._refused_since = self._refused_since or now
         self._backoff_s = max(self._backoff_s, REFUSED_BACKOFF_S)
-        if self._once and now - self._refused_since > REFUSED_ONCE_S:
-            raise LinkRefused(f"{error}: it may have been revoked; ask for a new enrolment link") from None
+        return self._was_taken or now - self._refused_since > REFUSED_S
 
     async def pause(self) -> None:
         """Wait before the next try: longer each time, anew after a connection that held."""

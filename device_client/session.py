@@ -12,6 +12,7 @@ from wire import envelope, messages, topics
 from wire.messages import Answer, Order, Receipt, Request, Sync, Want, Wiped
 from wire.names import Kind, encode_reference
 
+ASK_AGAIN_S = 10.0
 _MAX_OPEN = 1024
 
 Body = Sync | Want | Receipt | Order | Wiped
@@ -45,6 +46,16 @@ class Session:
             self._state.keys.sign, self._state.key_set.exchange, identity.site, identity.device, request
         )
         return self.link.post(topics.device_request(identity.site, identity.device), payload)
+
+    async def ask_until(self, come: asyncio.Event) -> None:
+        """Ask for what is current, and again, until the answer has come."""
+        while not come.is_set():
+            await self.request(Sync(known=[]))
+            try:
+                async with asyncio.timeout(ASK_AGAIN_S):
+                    await come.wait()
+            except TimeoutError:
+                continue
 
     def match(self, answer: Answer) -> Body | None:
         """The request that ``answer`` answers; None if it is not of this connection, or was answered before."""

@@ -52,7 +52,11 @@ class Enrolments:
                 return None
             digest = hashlib.sha256(data).digest()
             if invite.used_at is not None:
-                return invite.answer if invite.request_sha256 == digest else None
+                if invite.request_sha256 == digest:
+                    return invite.answer
+                # Another device knows the code: with the login gone, the broker tells it so at once.
+                people.end_login(connection, invite.enrolment)
+                return None
             profile = people.profile_by_reference(connection, invite.reference)
             if profile is None:
                 return None

@@ -175,3 +175,48 @@ def test_a_stranger_with_the_same_code_does_not_take_the_place(careful: RunningG
     careful.cli("devices", "confirm", listed(careful, name="first")[0]["fingerprint"])
     first.join(60)
     assert len(found) == 1 and listed(careful, name="first", state="active")
+
+
+# ── links and devices that are not taken any more ─────────────────────────────────────────────────────────────────
+
+
+def enrol(folder: Path, uri: str) -> subprocess.CompletedProcess[str]:
+    command = [program("mpacs-device"), "--state", str(folder), "enrol", uri]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_link_that_was_used_is_refused_with_its_reason(gateway: RunningGateway, tmp_path: Path) -> None:
+    uri = gateway.cli("invite", "ward:W3", json=True)["uri"]
+    first = enrol(tmp_path / "first", uri)
+    assert first.returncode == 0, first.stderr
+    before = len(gateway.cli("devices", json=True))
+    second = enrol(tmp_path / "second", uri)
+    assert second.returncode == 1
+    assert "it was used already" in second.stderr and "ask for a new one" in second.stderr
+    # It learns so by the end of its login, not by waiting until the link ends.
+    assert "did not answer" not in second.stderr
+    assert not (tmp_path / "second" / "identity.json").exists()
+    assert len(gateway.cli("devices", json=True)) == before
+
+
+def test_a_revoked_device_says_so_while_it_runs_and_after(gateway: RunningGateway, tmp_path: Path) -> None:
+    device = RunningDevice(tmp_path / "device", gateway, "ward:W3")
+    with device:
+        device.wait_line("connected")
+        gateway.cli("revoke", device.credentials()[1], "--yes")
+        device.wait_line("it was very likely revoked")
+        assert "stays readable here until" in device.log
+        assert "seal-broken" not in device.log
+    asked = subprocess.run(
+        [program("mpacs-device"), "--state", str(device.folder), "studies", "--json"], capture_output=True, text=True
+    )
+    assert asked.returncode == 0
+    assert "shut out" in asked.stderr and "new enrolment link" in asked.stderr
+    once = subprocess.run(
+        [program("mpacs-device"), "--state", str(device.folder), "run", "--once", "--timeout", "90"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert once.returncode == 1
+    assert "very likely revoked" in once.stderr

@@ -104,7 +104,7 @@ class Invite:
 
     def has_login(self, now: float) -> bool:
         """Whether its broker credential stands: while open, and a moment longer for an answer that was lost."""
-        return self.is_open(now) or (self.used_at is not None and now < self.login_ends_at)
+        return self.is_open(now) or (self.answer is not None and now < self.login_ends_at)
 
     @property
     def login_ends_at(self) -> float:
@@ -273,6 +273,12 @@ def fail_invite(connection: Connection, enrolment: str) -> None:
 def kill_invite(connection: Connection, enrolment: str) -> None:
     """Nobody may use it any more."""
     connection.execute(sa.update(invites).where(invites.c.enrolment == enrolment).values(failures=MAX_FAILURES))
+    bump(connection)
+
+
+def end_login(connection: Connection, enrolment: str) -> None:
+    """A used invitation's answer is not given again, and its broker credential ends."""
+    connection.execute(sa.update(invites).where(invites.c.enrolment == enrolment).values(answer=None))
     bump(connection)
 
 
