@@ -11,7 +11,7 @@ from gateway.delivery.link import LinkDown
 
 _log = logging.getLogger(__name__)
 _FIRST_DELAY_S = 1.0
-_LONGEST_DELAY_S = 30.0
+_LONGEST_DELAY_S = 10.0
 
 
 def describe(error: BaseException) -> str:

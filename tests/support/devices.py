@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -115,6 +116,39 @@ def _password(folder: Path) -> str:
     from device_client.store.keys import KeyFiles
 
     return KeyFiles(folder).load_identity().password.hex()
+
+
+class Listener:
+    """A subscriber with a device's credentials that keeps the topics of what it hears."""
+
+    def __init__(self, device: RunningDevice, port: int, filters: list[str]) -> None:
+        """``device`` does not run itself. Each filter is subscribed alone, and answered before the next."""
+        _, name, password, _ = device.credentials()
+        self.heard: list[str] = []
+        self.granted: dict[str, bool] = {}
+        self._answers: queue.Queue[bool] = queue.Queue()
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, reconnect_on_failure=False)
+        client.username_pw_set(name, password)
+        client.on_connect = lambda *_: self._answers.put(True)
+        client.on_subscribe = lambda _c, _u, _m, codes, _p: self._answers.put(not codes[0].is_failure)
+        client.on_message = lambda _c, _u, message: self.heard.append(message.topic)
+        client.connect("127.0.0.1", port)
+        client.loop_start()
+        self._client = client
+        self._answers.get(timeout=20)
+        for one in filters:
+            client.subscribe(one, 0)
+            self.granted[one] = self._answers.get(timeout=20)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the connection that was opened still stands."""
+        return self._client.is_connected()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client.disconnect()
+        self._client.loop_stop()
 
 
 class PublishCounter:

@@ -10,6 +10,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from benchmarks.studies import Made, long_ct
+from tests.support.brokers import wait_until
 from tests.support.devices import RunningDevice
 from tests.support.gateways import RunningGateway
 
@@ -80,6 +81,31 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
             study = gateway.wait_studies(1, timeout_s=90)[0]
             assert study["NumberOfStudyRelatedInstances"] == 40
             assert study["layers"]["display"]["frames"] == 40
+            gateway.wait_healthy()
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
+def test_a_disk_that_was_full_while_rendering_and_grows_is_used_again(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(small)]).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        (tmp_path / "dicom").mkdir()
+        made = long_ct(tmp_path / "dicom", 40, title="grows")
+        with RunningGateway(small / "gateway") as gateway:
+            gateway.cli("profile", "add", "doctor", "D1", "--attends", "*")
+            with RunningDevice(tmp_path / "device", gateway, "doctor:D1") as device:
+                device.wait_line("connected")
+                # Room for what is stored, and hardly any for what is made of it.
+                stored = sum(path.stat().st_size for path in made.files)
+                (small / "ballast").write_bytes(bytes(shutil.disk_usage(small).free - stored - 8_000_000))
+                gateway.store(made.files)
+                wait_until(lambda: "No space left" in gateway.log, 60, "the gateway says that the disk is full")
+                subprocess.run(["mount", "-o", "remount,size=256m", str(small)], check=True)
+                assert device.wait_complete(40)["current"]
             gateway.wait_healthy()
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)

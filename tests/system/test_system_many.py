@@ -8,7 +8,7 @@ import pytest
 from benchmarks.slow_link import SlowLink
 from benchmarks.studies import Made
 from tests.support.brokers import wait_until
-from tests.support.devices import PublishCounter, RunningDevice
+from tests.support.devices import Listener, PublishCounter, RunningDevice
 from tests.support.gateways import RunningGateway
 
 _SLOW_BYTES_PER_S = 125_000
@@ -43,6 +43,38 @@ def test_ten_devices_cost_little_more_than_one(gateway: RunningGateway, ct: Made
         assert published <= 1.3 * segments, f"{published} publishes for {segments} segments"
         assert stranger.studies() == []
         assert stranger.log.count("announced") == 0
+
+
+def _everything_of(owner: RunningDevice) -> list[str]:
+    """What a stranger who knows all references might subscribe to, exactly and by wildcards."""
+    site, name, _, root = owner.credentials()
+    above = f"mpacs/1/{site}"
+    own = [f"{root}/{rest}" for rest in ("#", "head", "keys", "study/#", "study/+", "object/#", "object/+/+", "+")]
+    devices = [f"{above}/device/{name}/{rest}" for rest in ("#", "request", "response", "status", "object/#")]
+    wide = ["#", "+/#", "$SYS/#", "mpacs/#", f"{above}/#", f"{above}/doctor/#", f"{above}/+/+/head", f"{above}/enrol/#"]
+    shared = [f"$share/all/{root}/#", f"{above}/device/+/status", f"{above}/device/+/request"]
+    return [*own, *devices, *wide, *shared]
+
+
+def test_a_stranger_hears_nothing_whatever_it_subscribes_to(gateway: RunningGateway, ct: Made, tmp_path: Path) -> None:
+    owner = RunningDevice(tmp_path / "owner", gateway, "doctor:D1")
+    watcher = RunningDevice(tmp_path / "watcher", gateway, "doctor:D1")
+    stranger = RunningDevice(tmp_path / "stranger", gateway, "doctor:D2")
+    listener = Listener(stranger, gateway.mqtt_port, _everything_of(owner))
+    allowed = Listener(watcher, gateway.mqtt_port, [f"{owner.credentials()[3]}/#"])
+    try:
+        with owner:
+            owner.wait_line("connected")
+            gateway.store(ct.files)
+            owner.wait_complete(len(ct.files))
+        assert {topic.rpartition("/")[0].rpartition("/")[2] for topic in allowed.heard} & {"study"}, "the control"
+        assert sum("/object/" in topic for topic in allowed.heard) >= 20, "the control"
+        assert listener.is_connected, "the stranger listened to the end"
+        assert listener.heard == []
+        assert not any(listener.granted.values())
+    finally:
+        listener.close()
+        allowed.close()
 
 
 @pytest.mark.parametrize(
