@@ -79,7 +79,7 @@ def measure(folder: Path, quick: bool) -> list[dict[str, Any]]:
     raw = raw_goodput(folder / "gateway", sealed)
     results.append(_entry("goodput", goodput, "MB/s", "the same bytes by paho through the same broker, QoS 0", raw))
     with_slow, without = slowed(folder / "many", slices, _QUICK_ROUNDS if quick else _ROUNDS)
-    peer = "the same nine without it"
+    peer = "the same ten, none of them slowed"
     results.append(_entry("nine_devices_beside_one_at_1_mbit", with_slow, "s", peer, without))
     results += [_entry(**row) for row in layer_entries(folder / "layers", quick)]
     return results
