@@ -64,11 +64,26 @@ LEFT = """async () => {
   return text;
 }"""
 
+BITMAPS = """async () => {
+  const found = {};
+  const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle('objects');
+  for await (const handle of folder.values()) {
+    const start = (await handle.getFile()).slice(0, 1024);
+    found[handle.name] = [...new Uint8Array(await start.arrayBuffer())];
+  }
+  return found;
+}"""
+"""The first bytes of each object's file, which begins with the bitmap of the segments that are there."""
+
 
 @contextmanager
-def running_gateway(folder: Path, web: Path, **delivery: float) -> Iterator[RunningGateway]:
-    """A gateway whose console serves ``web``; ``delivery`` are settings of that section."""
-    settings = {"delivery": {"settle_s": 0.5, **delivery}, "https": {"web": str(web)}}
+def running_gateway(folder: Path, web: Path, origin: str = "", **delivery: float) -> Iterator[RunningGateway]:
+    """A gateway whose console serves ``web``, to users as ``origin``; ``delivery`` are settings of that section."""
+    settings = {
+        "delivery": {"settle_s": 0.5, **delivery},
+        "https": {"web": str(web), "origin": origin},
+        "rendering": {"quality": 100, "diagnostic": False},  # more segments in the same pictures
+    }
     with RunningGateway(folder, settings=settings) as one:
         one.cli("profile", "add", "doctor", "D1", "--name", "Kim^Minsu", "--attends", "*")
         one.cli("profile", "add", "ward", "W1", "--attends", "*")
