@@ -81,14 +81,14 @@ export class Connection implements Hooks {
     } else this.#wake.abort();
   }
 
-  /** The store was closed or opened: its announcements and objects are dealt with or not. */
-  storeChanged(): void {
+  /** The store was closed or opened: its announcements and objects are dealt with or not. `staysLinked`: to the end. */
+  storeChanged(staysLinked = false): void {
     this.#mail.store = this.office.household()?.store ?? null;
     if (this.#mail.store) return;
     this.#keeper?.close();
     this.#keeper = null;
     // Over the next connection a lease is asked for before anything else.
-    this.#session?.link.close();
+    if (!staysLinked) this.#session?.link.close();
   }
 
   refuse(error: WireError): void {

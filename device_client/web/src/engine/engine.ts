@@ -154,10 +154,11 @@ export class Engine {
     });
   }
 
-  async #close(): Promise<void> {
+  /** `isLast`: nothing opens it again, and the link has one more thing to say. */
+  async #close(isLast = false): Promise<void> {
     const { household } = this;
     this.household = null;
-    this.#connection?.storeChanged();
+    this.#connection?.storeChanged(isLast);
     await household?.close();
     this.out.studies([]);
     this.#set({ recipients: [] });
@@ -233,7 +234,7 @@ export class Engine {
   async #erase(between: () => Promise<unknown> = () => Promise.resolve()): Promise<void> {
     await vault.eraseLease(this.database);
     await this.database.put('facts', 'vault', undefined);
-    await this.#close();
+    await this.#close(true);
     await this.database.clear('announcements', 'heads', 'studies', 'receipts');
     const blobs = await Blobs.open();
     await blobs.remove(blobs.held());
