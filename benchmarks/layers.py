@@ -20,6 +20,7 @@ from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, Expli
 
 from benchmarks.harness import Gateway
 from benchmarks.studies import LEE, Made, long_ct, real_file, relabel
+from gateway.config import Rendering
 
 _SLICES, _QUICK_SLICES = 300, 60
 _CINE_FRAMES, _QUICK_CINE_FRAMES = 360, 120
@@ -101,19 +102,32 @@ def _radiograph() -> tuple[np.ndarray, Dataset]:
 def layers_of(folder: Path, made: Made) -> Cost:
     """Take the study in, then measure what making all its layers costs."""
     gateway = Gateway(folder / f"state-{made.title}")
-    gateway.cli("import", *map(str, made.files))
-    done = _python("benchmarks.layers_studio", str(gateway.state))
-    return Cost(**json.loads(done))
+    warm_up = long_ct(folder, 4, title="warm-up")
+    gateway.cli("import", *map(str, warm_up.files + made.files))
+    running = _python("benchmarks.layers_studio", str(gateway.state), made.StudyInstanceUID)
+    return Cost(**json.loads(_output(running)))
 
 
 def encode_alone(made: Made) -> float:
-    """CPU seconds of ``htj2k_encode`` on the study's frames, in a process that does nothing else."""
-    return float(json.loads(_python("benchmarks.layers_encode", *map(str, made.files)))["cpu_s"])
+    """CPU seconds of ``htj2k_encode`` on the study's frames, by processes that do nothing else.
+
+    As many side by side as there are workers: cores that share memory and caches slow each other.
+    """
+    workers = Rendering().workers
+    shares = [made.files[at::workers] for at in range(workers)]
+    running = [_python("benchmarks.layers_encode", *map(str, share)) for share in shares if share]
+    return sum(float(json.loads(_output(one))["cpu_s"]) for one in running)
 
 
-def _python(module: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+def _python(module: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def _output(running: subprocess.Popen[str]) -> str:
+    printed, _ = running.communicate()
+    if running.returncode:
+        raise RuntimeError(f"a process of the benchmark ended with {running.returncode}")
+    return printed
 
 
 def layer_entries(folder: Path, quick: bool) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
-"""``python -m benchmarks.layers_studio STATE``: make all layers of what a gateway took in, as its core would.
+"""``python -m benchmarks.layers_studio STATE UID``: make all layers of a study that was taken in, as the core would.
 
+All other studies are made before, so that the workers have what they need at hand, as in a gateway that runs.
 Prints JSON: the fields of ``layers.Cost``.
 """
 
@@ -17,32 +18,35 @@ from gateway import app, config
 from gateway.management.index import arrivals_read
 from gateway.management.object_store import ObjectStore
 from gateway.management.studio.bench import Bench
-from gateway.management.studio.studio import studios
+from gateway.management.studio.studio import Studio, studios
 from gateway.management.workers import RenderPool
 
 _SAMPLE_S = 0.01
 
 
-async def measure(state: Path) -> dict[str, Any]:
-    """All studies, lane by lane."""
+async def measure(state: Path, measured: str) -> dict[str, Any]:
+    """One study, lane by lane."""
     settings = config.load(state)
     place = app.State(state)
     engine = app.open_index(place, settings)
     store = ObjectStore(state / "objects", settings.site)
     with engine.connect() as connection:
-        study_ids = [study.id for study in arrivals_read.studies(connection)]
+        studies = arrivals_read.studies(connection)
+    study_id = next(study.id for study in studies if measured == study.StudyInstanceUID)
     workers: dict[str, float] = {}
     studio: dict[str, float] = {}
     async with RenderPool(settings.rendering.workers) as pool:
         peaks: dict[int, float] = {}
+        lanes = studios(Bench(engine, place.archive, store, pool, settings.rendering))
+        for study in studies:
+            if study.id != study_id:
+                for lane in lanes:
+                    await _make(lane, study.id)
         watcher = asyncio.create_task(_watch(pool, peaks))
         started = time.monotonic()
-        for lane in studios(Bench(engine, place.archive, store, pool, settings.rendering)):
+        for lane in lanes:
             before = _workers_cpu_s(pool), time.process_time()
-            for study_id in study_ids:
-                async with aclosing(lane.work(study_id, True)) as made:
-                    async for _ in made:
-                        pass
+            await _make(lane, study_id)
             name = next((word for word in ("diagnostic", "order", "report") if word in lane.name), "display")
             workers[name] = _workers_cpu_s(pool) - before[0]
             studio[name] = time.process_time() - before[1]
@@ -57,6 +61,12 @@ async def measure(state: Path) -> dict[str, Any]:
         "worker_peak_mb": max(peaks.values()),
         "studio_peak_mb": _peak_mb("self"),
     }
+
+
+async def _make(lane: Studio, study_id: int) -> None:
+    async with aclosing(lane.work(study_id, True)) as made:
+        async for _ in made:
+            pass
 
 
 async def _watch(pool: RenderPool, peaks: dict[int, float]) -> None:
@@ -89,4 +99,4 @@ def _workers_cpu_s(pool: RenderPool) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(measure(Path(sys.argv[1])))))
+    print(json.dumps(asyncio.run(measure(Path(sys.argv[1]), sys.argv[2]))))

@@ -24,7 +24,10 @@ _KEPT_ENVIRONMENT: Final = ("PATH", "HOME", "PYTHONPATH", "LD_LIBRARY_PATH", "TZ
 _LEAN_ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_TRIM_THRESHOLD_": "131072",
+    # A frame's buffers are used again for the next frame, not fetched from the kernel page by page; what is left over
+    # is given back by the worker itself.
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "67108864",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "PYTHONDONTWRITEBYTECODE": "1",

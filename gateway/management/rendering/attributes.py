@@ -46,12 +46,8 @@ def frame_attributes(
     """
     found: Json = {}
     for keyword in _FRAME_KEYWORDS:
-        level = view.find(keyword)
-        if level is None:
-            continue
-        values = json_values(level[keyword].value, dictionary_VR(keyword))
-        if values:
-            found[tag_of(keyword)] = {"vr": dictionary_VR(keyword), "Value": values}
+        if (element := view.element(keyword)) is not None and (values := json_values(element.value, vr_of(keyword))):
+            found[tag_of(keyword)] = {"vr": vr_of(keyword), "Value": values}
     if shown is not None and not view.numbers("WindowCenter"):
         found[tag_of("WindowCenter")] = {"vr": "DS", "Value": [shown.center]}
         found[tag_of("WindowWidth")] = {"vr": "DS", "Value": [shown.width]}
@@ -73,6 +69,12 @@ def frame_attributes(
 def tag_of(keyword: str) -> str:
     """A keyword's tag as DICOM JSON spells it."""
     return f"{tag_for_keyword(keyword):08X}"
+
+
+@cache
+def vr_of(keyword: str) -> str:
+    """The value representation that the data dictionary has for a keyword."""
+    return dictionary_VR(keyword)
 
 
 def json_values(value: Any, vr: str) -> list[int | float | str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from functools import cache
-from typing import TYPE_CHECKING, Final
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
+from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
@@ -27,6 +28,11 @@ _MACROS: Final = (
 """The functional group macros of which a viewer or the greyscale pipeline needs something."""
 
 
+_PLAIN: Final = frozenset({"CS", "DS", "IS", "UI", "DA", "TM", "US", "SS", "UL", "SL", "FD", "FL"})
+"""Value representations whose values depend on nothing but their own bytes."""
+_MAX_PLAIN_BYTES: Final = 256
+
+
 class FrameView:
     """What holds for frame ``index``: the per-frame group first, then the shared one, then the data set itself."""
 
@@ -34,37 +40,67 @@ class FrameView:
         self.frame = index
         self._levels = [item for group in _groups(header, index) for item in _macros(group)]
         self._levels.append(header)
+        self._found: dict[str, tuple[Dataset, DataElement] | None] = {}
 
     def find(self, keyword: str) -> Dataset | None:
         """The innermost data set that has a value for ``keyword``."""
-        tag = _tag(keyword)
+        found = self._look(keyword)
+        return None if found is None else found[0]
+
+    def element(self, keyword: str) -> DataElement | None:
+        """The innermost element that has a value for ``keyword``."""
+        found = self._look(keyword)
+        return None if found is None else found[1]
+
+    def _look(self, keyword: str) -> tuple[Dataset, DataElement] | None:
+        """Remembered: several modules ask for the same, and pydicom takes its time for each answer."""
+        if keyword not in self._found:
+            self._found[keyword] = self._search(_tag(keyword))
+        return self._found[keyword]
+
+    def _search(self, tag: BaseTag) -> tuple[Dataset, DataElement] | None:
         for level in self._levels:
             # asked of the keys: looking the keyword up for every data set takes longer than anything else here
-            if tag in level.keys() and level[tag].value not in (None, "", []):  # noqa: SIM118
-                return level
+            if tag in level.keys() and (element := element_of(level, tag)).value not in (None, "", []):  # noqa: SIM118
+                return level, element
         return None
 
     def numbers(self, keyword: str) -> list[float]:
         """Finite numeric values of ``keyword``; empty when absent or not numeric."""
-        level = self.find(keyword)
-        return [] if level is None else numbers(level, keyword)
+        element = self.element(keyword)
+        return [] if element is None else _numbers(element)
 
     def text(self, keyword: str) -> str:
         """The (first) value of ``keyword`` as upper-case text."""
-        level = self.find(keyword)
-        if level is None:
+        element = self.element(keyword)
+        if element is None:
             return ""
-        value = level[keyword].value
-        first = value[0] if level[keyword].VM > 1 else value
+        first = element.value[0] if element.VM > 1 else element.value
         return str(first).strip().upper()
 
     def item(self, keyword: str) -> Dataset | None:
         """The first item of a sequence."""
-        level = self.find(keyword)
-        if level is None or level[keyword].VR != "SQ":
+        element = self.element(keyword)
+        if element is None or element.VR != "SQ":
             return None
-        first = level[keyword].value[0]
+        first = element.value[0]
         return first if isinstance(first, Dataset) else None
+
+
+def element_of(level: Dataset, tag: BaseTag) -> DataElement:
+    """An element that ``level`` has, to be read only: the slices of a series repeat most of what their headers say,
+    and what was converted for one serves the next.
+    """
+    raw: Any = level.get_item(tag, keep_deferred=True)
+    if not isinstance(raw, RawDataElement) or raw.VR not in _PLAIN or not raw.value or raw.length > _MAX_PLAIN_BYTES:
+        return level[tag]
+    return _converted(tag, raw.VR, raw.value, raw.is_little_endian)
+
+
+@lru_cache(maxsize=512)
+def _converted(tag: BaseTag, vr: str, value: bytes, is_little_endian: bool) -> DataElement:
+    raw = RawDataElement(tag, vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=is_little_endian)
+    return convert_raw_data_element(raw)
 
 
 @cache
@@ -75,9 +111,15 @@ def _tag(keyword: str) -> BaseTag:
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """Finite numeric values, in order; a value that is none ends up as an empty list, never as a guess."""
     try:
-        value = dataset[keyword].value
-        values = [float(each) for each in value] if dataset[keyword].VM > 1 else [float(value)]
+        return _numbers(dataset[keyword])
     except (TypeError, ValueError, KeyError):
+        return []
+
+
+def _numbers(element: DataElement) -> list[float]:
+    try:
+        values = [float(each) for each in element.value] if element.VM > 1 else [float(element.value)]
+    except (TypeError, ValueError):
         return []
     return values if all(map(math.isfinite, values)) else []
 

@@ -6,10 +6,9 @@ import base64
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
-from gateway.management.rendering.attributes import Json, json_values, tag_of
+from gateway.management.rendering.attributes import Json, json_values, tag_of, vr_of
 from gateway.management.rendering.luts import LookupTable, lookup_table, palette
 from gateway.management.rendering.refusal import Refusal
 
@@ -59,7 +58,7 @@ def measuring_attributes(view: FrameView, *, little_endian: bool) -> Json:
     """Tables, padding, calibrations and the frame of reference of one frame."""
     found: Json = {}
     for keyword in _KEYWORDS:
-        if (level := view.find(keyword)) is not None and (element := _element(level, keyword)):
+        if (held := view.element(keyword)) is not None and (element := _told(held.value, keyword)):
             found[tag_of(keyword)] = element
     for keyword in _PADDING:
         if values := view.numbers(keyword):
@@ -74,16 +73,19 @@ def measuring_attributes(view: FrameView, *, little_endian: bool) -> Json:
 
 
 def _element(level: Dataset, keyword: str) -> dict[str, Any] | None:
-    vr = dictionary_VR(keyword)
-    values = json_values(level[keyword].value, vr)
-    return {"vr": vr, "Value": values} if values else None
+    return _told(level[keyword].value, keyword)
+
+
+def _told(value: Any, keyword: str) -> dict[str, Any] | None:
+    values = json_values(value, vr_of(keyword))
+    return {"vr": vr_of(keyword), "Value": values} if values else None
 
 
 def _items(view: FrameView, keyword: str) -> list[Dataset]:
-    level = view.find(keyword)
-    if level is None or level[keyword].VR != "SQ":
+    element = view.element(keyword)
+    if element is None or element.VR != "SQ":
         return []
-    return [item for item in level[keyword].value if isinstance(item, Dataset)]
+    return [item for item in element.value if isinstance(item, Dataset)]
 
 
 def _tables(view: FrameView, sequence: str, kind: str, *, little_endian: bool) -> list[Json]:

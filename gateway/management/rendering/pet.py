@@ -49,10 +49,10 @@ def hot_iron() -> NDArray[np.uint8]:
 
 
 def _corrected(view: FrameView) -> bool:
-    level = view.find("CorrectedImage")
-    if level is None:
+    element = view.element("CorrectedImage")
+    if element is None:
         return False
-    value = level["CorrectedImage"].value
+    value = element.value
     done = {str(each).upper() for each in ([value] if isinstance(value, str) else value)}
     return {"ATTN", "DECY"} <= done
 
@@ -90,11 +90,11 @@ def _since_injection(drug: Dataset, start: datetime) -> timedelta | None:
 
 
 def _moment(view: FrameView, date_keyword: str, time_keyword: str) -> datetime | None:
-    date_level, time_level = view.find(date_keyword), view.find(time_keyword)
-    if date_level is None or time_level is None:
+    held_date, held_time = view.element(date_keyword), view.element(time_keyword)
+    if held_date is None or held_time is None:
         return None
     try:
-        date, time = DA(date_level[date_keyword].value), TM(time_level[time_keyword].value)
+        date, time = DA(held_date.value), TM(held_time.value)
     except (TypeError, ValueError):
         return None
     return None if date is None or time is None else datetime.combine(date, time)

@@ -62,6 +62,7 @@ class Renderer:
             signed=options["pixel_representation"] == 1,
             integer=options["pixel_keyword"] == "PixelData",
         )
+        self._view: FrameView | None = None
         self._palette: tuple[int, NDArray[np.uint8]] | None = None
         self.presentation = presentation if presentation and presentation.refers_to(self.header) else None
         self._finish = finish
@@ -80,8 +81,10 @@ class Renderer:
         self.source.__exit__(*exc)
 
     def view(self, frame: int) -> FrameView:
-        """The attributes that hold for ``frame``."""
-        return FrameView(self.header, frame)
+        """The attributes that hold for ``frame``; that of the last frame is kept."""
+        if self._view is None or self._view.frame != frame:
+            self._view = FrameView(self.header, frame)
+        return self._view
 
     def pictures(self, first: int, count: int) -> Iterator[Picture]:
         """``count`` pictures from frame ``first`` on."""

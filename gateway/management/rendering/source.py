@@ -6,22 +6,20 @@ Never a data set's whole array: frames are read from the file by index (PS3.5 an
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
-import numpy as np
 from pydicom import dcmread
-from pydicom.dataset import Dataset, FileDataset
+from pydicom.dataset import FileDataset
 from pydicom.encaps import generate_frames, get_frame
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
-from gateway.management.rendering import codecs
+from gateway.management.rendering import codecs, image_pixel, native
 from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.refusal import Refusal
 
@@ -36,6 +34,10 @@ if TYPE_CHECKING:
 _PIXEL_KEYWORDS: Final = {0x7FE00010: "PixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00008: "FloatPixelData"}
 _PIXEL_VRS: Final = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _DEFER_BYTES: Final = 1 << 16
+_HEAD_BYTES: Final = 1 << 16
+_PIXEL_TAGS: Final = frozenset(
+    struct.pack(order, tag >> 16, tag & 0xFFFF) for tag in _PIXEL_KEYWORDS for order in ("<HH", ">HH")
+)
 _RLE_BEST_RATIO: Final = 64
 """PackBits turns two bytes into 128 at most (PS3.5 G.3)."""
 
@@ -160,9 +162,15 @@ class FrameSource:
         partial = photometric == "YBR_PARTIAL_422"
         if partial:  # laid out like its successor, which pydicom expands; only the range of values differs
             options["photometric_interpretation"] = "YBR_FULL_422"
+        options["view_only"] = True
+        correct_here = options["bits_allocated"] <= 16 and options.get("correct_unused_bits", True)
+        if correct_here:
+            options["correct_unused_bits"] = False
         for index in range(first, first + count):
             self._file.seek(self._value_at)
             samples, properties = decoder.as_array(self._file, index=index, raw=True, **options)
+            if correct_here:
+                samples = native.without_unused_bits(samples, self.options)
             if shape:
                 yield shape(samples), photometric
                 continue
@@ -170,19 +178,11 @@ class FrameSource:
             yield samples, photometric if partial else str(properties["photometric_interpretation"])
 
     def _in_word_order(self, samples: NDArray[Any]) -> NDArray[Any]:
-        """Samples of 32 bits in big endian: OW is words of 16 bits, the lower word first (PS3.5 8.1.1, A.3), and
-        DCMTK writes that; pydicom and others write the higher first. The smoother picture tells them apart.
-        """
-        if (
-            self.transfer_syntax != ts.EXPLICIT_VR_BIG_ENDIAN
-            or samples.dtype.itemsize != 4
-            or samples.dtype.kind == "f"
-        ):
+        if self.transfer_syntax != ts.EXPLICIT_VR_BIG_ENDIAN or not native.may_be_swapped(samples):
             return samples
-        swapped = samples.byteswap().view(f"{samples.dtype.kind}2").byteswap().view(samples.dtype)
         if self._low_word_first is None:
-            self._low_word_first = _roughness(swapped) <= _roughness(samples)
-        return swapped if self._low_word_first else samples
+            self._low_word_first = native.is_low_word_first(samples)
+        return native.words_swapped(samples) if self._low_word_first else samples
 
     def _encapsulated(self, first: int, count: int) -> Iterator[bytes]:
         offsets = self.header.get("ExtendedOffsetTable"), self.header.get("ExtendedOffsetTableLengths")
@@ -205,17 +205,21 @@ class FrameSource:
             raise Refusal("decode", "fewer frames than NumberOfFrames says")
 
     def _read_header(self, path: Path) -> tuple[FileDataset, str]:
+        transfer_syntax = ""
         try:
-            transfer_syntax = str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
-        except Exception:  # no Part 10 header: the data set may still be readable
-            transfer_syntax = ""
-        try:
-            if transfer_syntax == ts.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
+            head = self._file.read(_HEAD_BYTES)
+            self._file.seek(0)
+            # Looked for as bytes, and only then read: pydicom would inflate without a bound.
+            if (
+                ts.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN.encode() in head
+                and _meta_syntax(path) == ts.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
+            ):
                 self._file = io.BytesIO(self._inflate(path))
                 transfer_syntax = ts.EXPLICIT_VR_LITTLE_ENDIAN
             # what is in memory already cannot be deferred: there is no file to come back to
             defer = None if isinstance(self._file, io.BytesIO) else _DEFER_BYTES
-            header = dcmread(self._file, defer_size=defer, stop_before_pixels=True, force=True)
+            header = self._small_header(head)
+            header = header or dcmread(self._file, defer_size=defer, stop_before_pixels=True, force=True)
         except (Refusal, MemoryError, RecursionError):
             raise
         except Exception as error:
@@ -226,9 +230,23 @@ class FrameSource:
             raise Refusal("malformed", "an element longer than the file")
         if self._file.tell() > self._limits.max_header_bytes:
             raise Refusal("too-large", "header")
-        # pydicom's full reader is the more tolerant of meta headers that lack something
         transfer_syntax = transfer_syntax or str(header.file_meta.get("TransferSyntaxUID", ""))
-        return header, transfer_syntax or _guess_transfer_syntax(header)
+        return header, transfer_syntax or image_pixel.guess_transfer_syntax(header)
+
+    def _small_header(self, head: bytes) -> FileDataset | None:
+        """Read from memory, which is a quarter faster; None where the pixel data do not begin within ``head``."""
+        if isinstance(self._file, io.BytesIO):
+            return None
+        memory = io.BytesIO(head)
+        try:
+            header = dcmread(memory, stop_before_pixels=True, force=True)
+        except Exception:  # cut off, or damaged: the file itself tells
+            return None
+        tag = memory.read(4)
+        if tag not in _PIXEL_TAGS:
+            return None
+        self._file.seek(memory.tell() - 4)
+        return header
 
     def _inflate(self, path: Path) -> bytes:
         """The data set of a deflated file (PS3.5 A.5), bounded."""
@@ -255,7 +273,7 @@ class FrameSource:
         if self.transfer_syntax not in ts.SUPPORTED_TRANSFER_SYNTAXES:
             raise Refusal("unsupported", "TransferSyntaxUID")
         try:
-            _settle_number_of_frames(self.header)
+            image_pixel.settle_number_of_frames(self.header)
             options = as_pixel_options(self.header)
             options["number_of_frames"] = int(options["number_of_frames"])
         except Exception as error:
@@ -267,7 +285,7 @@ class FrameSource:
             self._file.seek(4, io.SEEK_CUR)
         options["transfer_syntax_uid"] = UID(self.transfer_syntax)
         options.pop("extended_offsets", None)
-        return _with_defaults(options)
+        return image_pixel.with_defaults(options)
 
     def _check_limits(self) -> None:
         """Everything that the header promises, before a single sample is decoded."""
@@ -285,46 +303,8 @@ class FrameSource:
             raise Refusal("decode", "more pixels than RLE can hold in this file")
 
 
-def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
-    """Fill what is derivable, refuse what is not."""
-    options.setdefault("samples_per_pixel", 1)
-    options.setdefault("photometric_interpretation", "MONOCHROME2")
-    if options["pixel_keyword"] != "PixelData":
-        options["bits_allocated"] = 64 if options["pixel_keyword"] == "DoubleFloatPixelData" else 32
-    options.setdefault("bits_stored", options.get("bits_allocated"))
-    options.setdefault("pixel_representation", 0)
-    if options["samples_per_pixel"] > 1:
-        options.setdefault("planar_configuration", 0)
-    for name in ("rows", "columns", "samples_per_pixel", "bits_allocated", "bits_stored"):
-        if not isinstance(options.get(name), int) or options[name] <= 0:
-            raise Refusal("malformed", name)
-    four = options["samples_per_pixel"] == 4 and options["photometric_interpretation"] in ("ARGB", "CMYK")
-    if not four and options["samples_per_pixel"] not in (1, 3):
-        raise Refusal("unsupported", "SamplesPerPixel")
-    return options
-
-
-def _settle_number_of_frames(header: Dataset) -> None:
-    """A number that is none counts as far as it is one, as other readers take it; without any digit, as one frame."""
-    if "NumberOfFrames" not in header:
-        return
+def _meta_syntax(path: Path) -> str:
     try:
-        int(header.NumberOfFrames)
-    except (TypeError, ValueError):
-        raw = header.get_item("NumberOfFrames")
-        text = raw.value if raw is not None else b""
-        digits = re.match(r"\s*(\d{0,9})", text.decode("ascii", "replace") if isinstance(text, bytes) else str(text))
-        header.NumberOfFrames = int(digits[1]) if digits and digits[1] else 1
-
-
-def _roughness(samples: NDArray[Any]) -> float:
-    """Mean step between neighbours."""
-    return float(np.abs(np.diff(samples.astype(np.float64), axis=0)).mean()) if len(samples) > 1 else 0.0
-
-
-def _guess_transfer_syntax(header: Dataset) -> str:
-    """Files without a meta header are native; pydicom found out how they are encoded."""
-    implicit, little = header.original_encoding
-    if implicit:
-        return ts.IMPLICIT_VR_LITTLE_ENDIAN
-    return ts.EXPLICIT_VR_LITTLE_ENDIAN if little else ts.EXPLICIT_VR_BIG_ENDIAN
+        return str(read_file_meta_info(path).get("TransferSyntaxUID", ""))
+    except Exception:  # no Part 10 header: the data set may still be readable
+        return ""
