@@ -5,7 +5,7 @@ Functions take a Connection and leave the transaction to the caller, as in ``arr
 
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -180,19 +180,28 @@ def begun(connection: Connection, study_id: int, layer: Layer) -> set[int]:
 
 def gaps(connection: Connection, instance_id: int, layer: Layer, frames: int) -> list[tuple[int, int]]:
     """``(first, count)`` of an instance's frames, of ``frames`` in all, that stand in no object of ``layer``."""
-    query = (
-        sa.select(object_frames.c.first_frame, object_frames.c.frame_count)
-        .join(objects, objects.c.object == object_frames.c.object)
-        .where(object_frames.c.instance_id == instance_id, objects.c.layer == layer)
-        .order_by(object_frames.c.first_frame)
-    )
-    found, at = [], 0
-    for first, count in connection.execute(query):
-        if first > at:
-            found.append((at, first - at))
-        at = max(at, first + count)
-    if at < frames:
-        found.append((at, frames - at))
+    return gaps_of(connection, {instance_id: frames}, layer)[instance_id]
+
+
+def gaps_of(connection: Connection, frames: Mapping[int, int], layer: Layer) -> dict[int, list[tuple[int, int]]]:
+    """The same for many instances, given with their numbers of frames, in few queries."""
+    found: dict[int, list[tuple[int, int]]] = {instance_id: [] for instance_id in frames}
+    at = dict.fromkeys(frames, 0)
+    ids = sorted(frames)
+    for start in range(0, len(ids), _BATCH):
+        query = (
+            sa.select(object_frames.c.instance_id, object_frames.c.first_frame, object_frames.c.frame_count)
+            .join(objects, objects.c.object == object_frames.c.object)
+            .where(object_frames.c.instance_id.in_(ids[start : start + _BATCH]), objects.c.layer == layer)
+            .order_by(object_frames.c.first_frame)
+        )
+        for instance_id, first, count in connection.execute(query):
+            if first > at[instance_id]:
+                found[instance_id].append((at[instance_id], first - at[instance_id]))
+            at[instance_id] = max(at[instance_id], first + count)
+    for instance_id, end in at.items():
+        if end < frames[instance_id]:
+            found[instance_id].append((end, frames[instance_id] - end))
     return found
 
 

@@ -63,14 +63,27 @@ class Bench:
 
     # ── what workers make ─────────────────────────────────────────────────────────────────────────────────────────
 
+    async def gaps(self, instances: Sequence[InstanceRow], layer: Layer) -> dict[int, list[tuple[int, int]]]:
+        """By instance: ``(first, count)`` of its frames that no object of ``layer`` holds yet."""
+
+        def read() -> dict[int, list[tuple[int, int]]]:
+            with self.engine.connect() as connection:
+                return deliveries.gaps_of(connection, {row.id: frame_count(row) for row in instances}, layer)
+
+        return await asyncio.to_thread(read)
+
     async def missing(
-        self, instance: InstanceRow, layer: JobLayer, refused: Callable[[InstanceRow, str], None]
+        self,
+        instance: InstanceRow,
+        layer: JobLayer,
+        gaps: Sequence[tuple[int, int]],
+        refused: Callable[[InstanceRow, str], None],
     ) -> Frames:
-        """What this layer has of the instance and no object holds yet; ``refused`` is called (in a thread) with the
-        reason where not all of it can be made, and that ends them. Only a closing pool raises RenderRefused.
+        """What this layer has of the instance in its ``gaps``; ``refused`` is called (in a thread) with the reason
+        where not all of it can be made, and that ends them. Only a closing pool raises RenderRefused.
         """
         frames = frame_count(instance)
-        for first, count in await asyncio.to_thread(self._gaps, instance.id, layer, frames):
+        for first, count in gaps:
             try:
                 # To the end of the file where the header promises nothing behind it.
                 parts = self._range(instance, layer, first, first + count, first + count == frames)
@@ -110,10 +123,6 @@ class Bench:
                 continue
             if first < end:
                 raise RenderRefused("no-frame", first)
-
-    def _gaps(self, instance_id: int, layer: Layer, frames: int) -> list[tuple[int, int]]:
-        with self.engine.connect() as connection:
-            return deliveries.gaps(connection, instance_id, layer, frames)
 
     async def side_by_side(
         self, instances: Sequence[InstanceRow], frames: Callable[[InstanceRow], Frames]

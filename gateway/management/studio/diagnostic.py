@@ -44,9 +44,12 @@ class Diagnostic:
     async def _series(self, series: SeriesRow, due: Sequence[InstanceRow]) -> AsyncGenerator[None, None]:
         self._bench.check_room(_ROOM_BYTES)
         refused: dict[int, str] = {}
+        gaps = await self._bench.gaps(due, "diagnostic")
 
         def frames(instance: InstanceRow) -> Frames:
-            return self._bench.missing(instance, "diagnostic", lambda row, reason: refused.update({row.id: reason}))
+            return self._bench.missing(
+                instance, "diagnostic", gaps[instance.id], lambda row, reason: refused.update({row.id: reason})
+            )
 
         batch = Banded.begin("diagnostic", self._bench.store.root)
         try:
@@ -85,12 +88,9 @@ class Diagnostic:
             if written is not None:
                 number = deliveries.next_batch(connection, series.study_id)
                 deliveries.add_object(connection, batch.sealed(series, written, number), batch.spans())
-            whole = [
-                instance.id
-                for instance in over
-                if instance.id not in refused
-                and not deliveries.gaps(connection, instance.id, "diagnostic", frame_count(instance))
-            ]
+            made = {instance.id: frame_count(instance) for instance in over if instance.id not in refused}
+            lacking = deliveries.gaps_of(connection, made, "diagnostic")
+            whole = [instance_id for instance_id, gaps in lacking.items() if not gaps]
             layers.close(connection, "diagnostic", whole)
             # together with the frames that stood in front of the refusal, or a kill would lose those
             for reason in set(refused.values()):

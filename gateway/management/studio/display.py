@@ -42,11 +42,9 @@ class Display:
         with self._bench.engine.connect() as connection:
             rows = [row for row in arrivals_read.instances_of(connection, study_id, "received") if row.has_pixels]
             begun = deliveries.begun(connection, study_id, "display") if rows else set()
-            whole = {
-                row.id
-                for row in rows
-                if row.id in begun and not deliveries.gaps(connection, row.id, "display", frame_count(row))
-            }
+            stood = {row.id: frame_count(row) for row in rows if row.id in begun}
+            gaps = deliveries.gaps_of(connection, stood, "display")
+            whole = {instance_id for instance_id in stood if not gaps[instance_id]}
         if whole:
             # Their files were evicted and came again; the pictures stand.
             with self._bench.engine.begin() as connection:
@@ -57,7 +55,12 @@ class Display:
     async def _series(self, series: SeriesRow, pending: Sequence[InstanceRow]) -> AsyncGenerator[None, None]:
         batch = Batch("display")
         self._bench.check_room(2 * BATCH_BYTES)
-        async with aclosing(self._bench.side_by_side(pending, self._frames)) as pictures:
+        gaps = await self._bench.gaps(pending, "display")
+
+        def frames(instance: InstanceRow) -> Frames:
+            return self._bench.missing(instance, "display", gaps[instance.id], self._fail)
+
+        async with aclosing(self._bench.side_by_side(pending, frames)) as pictures:
             async for instance, picture in pictures:
                 batch.add(instance, picture)
                 if batch.full:
@@ -68,9 +71,6 @@ class Display:
         if batch.pictures:
             await self._keep(series, batch)
             yield
-
-    def _frames(self, instance: InstanceRow) -> Frames:
-        return self._bench.missing(instance, "display", self._fail)
 
     def _fail(self, instance: InstanceRow, reason: str) -> None:
         with self._bench.engine.begin() as connection:
@@ -85,11 +85,9 @@ class Display:
             number = deliveries.next_batch(connection, series.study_id)
             sealed = sealed_of(series.study_id, batch, written, number)
             deliveries.add_object(connection, sealed, batch.spans())
-            whole = [
-                instance.id
-                for instance in batch.instances
-                if not deliveries.gaps(connection, instance.id, "display", frame_count(instance))
-            ]
+            frames = {instance.id: frame_count(instance) for instance in batch.instances}
+            lacking = deliveries.gaps_of(connection, frames, "display")
+            whole = [instance_id for instance_id, gaps in lacking.items() if not gaps]
             deliveries.mark_thumbnails(connection, series.study_id)
             arrivals_quarantine.set_instance_state(connection, whole, "rendered", "")
             deliveries.touch(connection, series.study_id)
