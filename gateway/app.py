@@ -114,7 +114,17 @@ def _sample(config: Config) -> str:
 
 
 def open_index(state: State, config: Config) -> "Engine":
-    from gateway.management.index import arrivals_tables, deliveries, devices, engine, people, seen, told, uses  # noqa: F401  # their tables
+    from gateway.management.index import (  # noqa: F401  # their tables
+        arrivals_tables,
+        deliveries,
+        devices,
+        engine,
+        movements,
+        people,
+        seen,
+        told,
+        uses,
+    )
 
     opened = engine.open_index(state.index(config))
     if "://" not in config.index:

@@ -124,7 +124,7 @@ def intake(state: State) -> None:
 
     import_light()
     from gateway.management.entrance import Entrance
-    from gateway.management.index import arrivals_tables, engine, people  # noqa: F401  # their tables
+    from gateway.management.index import arrivals_tables, engine, movements, people  # noqa: F401  # their tables
     from gateway.middleware.admission import Admission
     from gateway.middleware.archive import Archive
 

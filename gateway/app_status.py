@@ -1,6 +1,5 @@
 """What the command line shows of a running gateway: its parts' health, its studies."""
 
-import json
 import socket
 import time
 from typing import Any
@@ -12,10 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway import config as configuration
 from gateway.app import State, open_index
 from gateway.control import Client
-from gateway.management.index import arrivals_read, deliveries
+from gateway.management.index import arrivals_read, deliveries, movements
 from gateway.management.index.arrivals_tables import studies
 from gateway.management.registry import Registry
 from gateway.management.routing import Rules
+from gateway.management.whereabouts import entitled
 
 _GB = 1_000_000_000
 _MOST = 100_000
@@ -121,22 +121,20 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
     ``instances`` counts them by state; its ``pending`` are those of ``received`` that have pixels to be rendered.
     """
     rules = Rules(registry.profiles())
-    found = []
     with opened.connect() as connection:
         layers = deliveries.layer_totals(connection)
         states = deliveries.state_counts(connection)
-        for study in arrivals_read.studies(connection, limit=_MOST):
-            entitled = rules.recipients(json.loads(study.attributes), study.PatientID, study.IssuerOfPatientID)
-            found.append(
-                {
-                    "StudyInstanceUID": study.StudyInstanceUID,
-                    "PatientID": study.PatientID,
-                    "PatientName": study.PatientName,
-                    "NumberOfStudyRelatedInstances": study.NumberOfStudyRelatedInstances,
-                    "settled": study.settled,
-                    "layers": layers.get(study.id, {}),
-                    "instances": states.get(study.id, {}),
-                    "recipients": [f"{p.kind}:{p.identifier}" for p in entitled],
-                }
-            )
-    return found
+        located = movements.located(connection)
+        return [
+            {
+                "StudyInstanceUID": study.StudyInstanceUID,
+                "PatientID": study.PatientID,
+                "PatientName": study.PatientName,
+                "NumberOfStudyRelatedInstances": study.NumberOfStudyRelatedInstances,
+                "settled": study.settled,
+                "layers": layers.get(study.id, {}),
+                "instances": states.get(study.id, {}),
+                "recipients": [f"{p.kind}:{p.identifier}" for p in entitled(study, rules, located)],
+            }
+            for study in arrivals_read.studies(connection, limit=_MOST)
+        ]

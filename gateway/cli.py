@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from gateway.cli_authority import authority
+from gateway.cli_census import admit, census, discharge, transfer
 from gateway.cli_devices import devices, revoke, wipe
 from gateway.cli_import import import_files
 from gateway.cli_profile import profile
@@ -191,6 +192,10 @@ def studies(state: Any, as_json: bool) -> None:
 
 main.add_command(authority)
 main.add_command(import_files)
+main.add_command(admit)
+main.add_command(transfer)
+main.add_command(discharge)
+main.add_command(census)
 main.add_command(devices)
 main.add_command(revoke)
 main.add_command(wipe)

@@ -5,7 +5,6 @@ the database and are called from a thread.
 """
 
 import hashlib
-import json
 import os
 import time
 from collections.abc import Collection, Mapping, Sequence, Set
@@ -15,17 +14,19 @@ from sqlalchemy.engine import Connection, Engine
 
 from gateway.config import Delivery, Wards
 from gateway.management.census import Census
-from gateway.management.index import arrivals_read, deliveries, people, told
+from gateway.management.index import arrivals_read, deliveries, movements, people, told
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.epochs import current_or_first
 from gateway.management.index.layers import series_of_reports
+from gateway.management.index.movements import Located
 from gateway.management.index.named_pixels import series_with_names
 from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
 from gateway.management.rights import is_masked, layers_for
-from gateway.management.routing import Rules
+from gateway.management.routing import Rules, canonical
 from gateway.management.vault import Vault
 from gateway.management.volumes import volumes
+from gateway.management.whereabouts import entitled, placed_at, whereabouts
 from wire import envelope, hpke, messages, topics
 from wire.messages import Announcement, Head, HeadEntry, Keys, Layer
 from wire.names import Kind, decode_reference, encode_reference
@@ -96,11 +97,13 @@ class Announcer:
             if study is None:
                 return changes
             there = self._census.look_within(connection)
-            entitled = self._entitled(study, there.rules)
-            to_tell = self._volumes(connection, study, {profile.kind for profile in entitled})
+            located = movements.located(connection, canonical(study.PatientID))
+            theirs = self._entitled(study, there.rules, located)
+            placed = replace(study, attributes=placed_at(study.attributes, whereabouts(study, located)))
+            to_tell = self._volumes(connection, placed, {profile.kind for profile in theirs})
             told.set_progress(connection, study_id, study.revision, list(to_tell.references))
             known = {(a.recipient, a.study_ref): a for a in told.announced_of(connection, study_id)}
-            for profile in entitled:
+            for profile in theirs:
                 self._tell(connection, profile, to_tell, known, changes)
             for recipient, reference in known:
                 told.remove_announcement(connection, recipient, reference)
@@ -108,10 +111,10 @@ class Announcer:
                     changes.heads[recipient] = there.by_reference[recipient]
         return changes
 
-    def _entitled(self, study: StudyRow, rules: Rules) -> list[Profile]:
+    def _entitled(self, study: StudyRow, rules: Rules, located: Located) -> list[Profile]:
         if study.last_arrival_at < self._window_begins():
             return []
-        return rules.recipients(json.loads(study.attributes), study.PatientID, study.IssuerOfPatientID)
+        return entitled(study, rules, located)
 
     def _window_begins(self) -> float:
         return time.time() - self._settings.window_days * _DAY_S
@@ -198,14 +201,15 @@ class Announcer:
         """Studies that are announced to others than the profiles say; of all studies, so for when profiles changed."""
         with self._engine.connect() as connection:
             rules = self._census.look_within(connection).rules
+            located = movements.located(connection)
             announced = told.recipients_of_studies(connection)
             found: list[int] = []
             offset, begins = 0, self._window_begins()
             while page := arrivals_read.studies(connection, limit=_PAGE, offset=offset):
                 offset += _PAGE
                 for study in page:
-                    entitled = {profile.reference for profile in self._entitled(study, rules)}
-                    if entitled != announced.get(study.id, set()):
+                    theirs = {profile.reference for profile in self._entitled(study, rules, located)}
+                    if theirs != announced.get(study.id, set()):
                         found.append(study.id)
                 if page[-1].last_arrival_at < begins:
                     break  # the latest come first

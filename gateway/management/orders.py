@@ -1,6 +1,5 @@
 """Orders: what a recipient wants made of a study, judged and written down. Blocks on the index."""
 
-import json
 import time
 from collections.abc import Collection
 from typing import Literal
@@ -8,10 +7,12 @@ from typing import Literal
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.management.census import Census
-from gateway.management.index import arrivals_read, deliveries, layers, ordered, told, uses
+from gateway.management.index import arrivals_read, deliveries, layers, movements, ordered, told, uses
 from gateway.management.index.arrivals_rows import InstanceRow, StudyRow
 from gateway.management.index.people import Profile
 from gateway.management.rights import may_have
+from gateway.management.routing import canonical
+from gateway.management.whereabouts import entitled
 from wire.messages import Layer, Order
 from wire.names import encode_reference
 
@@ -60,8 +61,8 @@ class Orders:
         if study is None:
             return None
         rules = self._census.look_within(connection).rules
-        entitled = rules.recipients(json.loads(study.attributes), study.PatientID, study.IssuerOfPatientID)
-        return study if any(one.reference == profile.reference for one in entitled) else None
+        located = movements.located(connection, canonical(study.PatientID))
+        return study if any(one.reference == profile.reference for one in entitled(study, rules, located)) else None
 
 
 def _instances(connection: Connection, study_id: int, series: Collection[str]) -> list[InstanceRow]:

@@ -3,7 +3,8 @@
 - its patient: the profile whose identifier is the PatientID, and whose issuer, where it states one, is the study's;
 - doctors whom the header names (referring, consulting, requesting, performing, reading), by identifier or by name, and
   doctors who attend the patient (``*`` attends all);
-- the ward of the current patient location, and wards that attend the patient.
+- the ward where the patient lies: as the census says, if it knows the patient, else as the header does; and wards that
+  attend the patient.
 
 Texts are compared in Unicode's normalization form C, since a Hangul syllable may come whole or in letters; names also
 without regard to case.
@@ -96,16 +97,29 @@ class Rules:
             for text in {_fold(profile.identifier), _fold(profile.name)} - {""}:
                 self._wards[text].add(position)
 
-    def recipients(self, attributes: Attributes, PatientID: str, IssuerOfPatientID: str = "") -> list[Profile]:
-        """The profiles that the study is for, in the order of all profiles."""
+    def recipients(
+        self, attributes: Attributes, PatientID: str, IssuerOfPatientID: str = "", ward: str | None = None
+    ) -> list[Profile]:
+        """The profiles that the study is for, in the order of all profiles.
+
+        ``ward`` is where the census says that the patient lies, empty for nowhere; None: it does not know the patient,
+        and the header's CurrentPatientLocation stands.
+        """
         found = set(self._attending.fitting(ALL, ""))
         patient, issuer = canonical(PatientID), canonical(IssuerOfPatientID)
         if patient and patient != ALL:
             found |= self._patients.of_one(patient, issuer) | self._attending.fitting(patient, issuer)
         found.update(self._doctors_named(attributes))
-        for text in _texts(attributes, _LOCATION):
-            found |= self._wards.get(_fold(text), set())
+        for text in _texts(attributes, _LOCATION) if ward is None else [ward]:
+            found |= self._wards_named(text)
         return [self._profiles[position] for position in sorted(found)]
+
+    def wards_named(self, text: str) -> list[Profile]:
+        """The wards that have this identifier or name."""
+        return [self._profiles[position] for position in sorted(self._wards_named(text))]
+
+    def _wards_named(self, text: str) -> set[int]:
+        return self._wards.get(_fold(text), set())
 
     def _doctors_named(self, attributes: Attributes) -> Iterator[int]:
         """Doctors whom the header names. A name that fits several doctors names none of them."""

@@ -30,6 +30,13 @@ COMMANDS = [
     ["devices"],
     ["revoke"],
     ["studies"],
+    ["admit"],
+    ["transfer"],
+    ["discharge"],
+    ["census"],
+    ["census", "list"],
+    ["census", "history"],
+    ["census", "import"],
 ]
 
 

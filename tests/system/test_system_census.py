@@ -1,0 +1,115 @@
+"""Who lies where, with real processes: two wards' devices, and a patient who moves."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies import HONG, long_ct
+from tests.support.gateway_devices import WireDevice, attributes_of
+from tests.support.gateways import RunningGateway
+
+SLICES = 4
+
+
+@pytest.fixture
+def wards(gateway: RunningGateway, tmp_path: Path) -> Iterator[dict[str, WireDevice]]:
+    """A display in each of two wards, and a study of somebody who lies in neither."""
+    gateway.store(long_ct(tmp_path, SLICES).files)
+    gateway.wait_studies(1)
+    found = {}
+    for ward in ("W3", "W5"):
+        gateway.cli("profile", "add", "ward", ward)
+        found[ward] = WireDevice.enrol(gateway.mqtt_port, gateway.cli("invite", f"ward:{ward}", json=True)["uri"])
+        found[ward].connect()
+    yield found
+    for device in found.values():
+        device.stop()
+
+
+def shows(device: WireDevice, count: int, what: str) -> None:
+    device.wait(lambda: device.is_current() and len(device.current()) == count, what)
+
+
+def test_a_patient_is_admitted_moves_and_leaves(gateway: RunningGateway, wards: dict[str, WireDevice]) -> None:
+    third, fifth = wards["W3"], wards["W5"]
+    for device in (third, fifth):
+        shows(device, 0, "nobody lies here")
+    gateway.cli("admit", HONG.identifier, "--ward", "W3", "--bed", "301-2", "--name", HONG.name)
+    shows(third, 1, "the admission")
+    (told,) = third.current().values()
+    assert attributes_of(told)["study"]["00380300"]["Value"] == ["W3^301-2"]
+    entry = next(one for one in told.objects if one.layer == "display")
+    assert third.fetch(entry)
+    assert not fifth.announcements()
+
+    gateway.restart()
+    for device in (third, fifth):
+        device.wait(lambda device=device: device.mqtt.is_connected, "the broker again")  # type: ignore[misc]
+    gateway.cli("transfer", HONG.identifier, "--ward", "W5")
+    shows(third, 0, "the patient has left")
+    shows(fifth, 1, "the patient has come")
+    (told,) = fifth.current().values()
+    assert attributes_of(told)["study"]["00380300"]["Value"] == ["W5"]
+
+    gateway.cli("discharge", HONG.identifier)
+    shows(fifth, 0, "the discharge")
+    assert gateway.studies()[0]["recipients"] == ["doctor:D1"]
+    stays = gateway.cli("census", "history", HONG.identifier, json=True)
+    assert [(one["ward"], one["bed"]) for one in stays] == [("W3", "301-2"), ("W5", "")]
+    assert all(one["ends"] for one in stays)
+    assert HONG.identifier not in gateway.log and "Gildong" not in gateway.log
+
+
+def test_a_table_of_all_inpatients(gateway: RunningGateway, wards: dict[str, WireDevice], tmp_path: Path) -> None:
+    table = tmp_path / "inpatients.csv"
+    table.write_text(f"PatientID,PatientName,ward,bed\n{HONG.identifier},{HONG.name},W3,301-2\nX-1,,W9,\nX-2,,,\n")
+    done = gateway.run_cli("census", "import", str(table), "--complete", "--json")
+    assert done.returncode == 1 and "2 moved, 2 refused" in done.stderr
+    outcomes = json.loads(done.stdout)
+    assert [(one["line"], one["outcome"]) for one in outcomes] == [
+        (2, "moved"),
+        (3, "moved"),
+        (4, "refused"),
+        (0, "refused"),
+    ]
+    assert "no ward profile" in outcomes[1]["note"] and "name it" in outcomes[2]["note"]
+    shows(wards["W3"], 1, "the row")
+    table.write_text("PatientID,ward\nX-1,W9\n")
+    assert gateway.run_cli("census", "import", str(table), "--complete").stderr.strip() == "1 known, 1 left"
+    shows(wards["W3"], 0, "who is not named has left")
+    assert [one["PatientID"] for one in gateway.cli("census", "list", json=True)] == ["X-1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason"),
+    [
+        (["admit", "P", "--ward", ""], 1, "name it"),
+        (["transfer", "P", "--ward", "W3"], 1, "mpacs-gateway admit"),
+        (["discharge", "P"], 1, "census list"),
+        (["admit", "", "--ward", "W3"], 1, "empty"),
+        (["admit", "P"], 2, "--ward"),
+        (["admit", "P", "--ward", "W3", "--at", "noon"], 2, "2026-11-24"),
+        (["census", "history", ""], 1, "empty"),
+    ],
+)
+def test_a_person_hears_why_not(arguments: list[str], code: int, reason: str, office: RunningGateway) -> None:
+    done = office.run_cli(*arguments)
+    assert done.returncode == code and reason in done.stderr and not done.stdout
+
+
+def test_it_is_said_when_no_ward_has_this_name(office: RunningGateway) -> None:
+    done = office.run_cli("admit", "P-9^^^HOSPITAL-A", "--ward", "W99")
+    assert done.returncode == 0 and "lies in W99" in done.stdout and "no ward profile" in done.stderr
+    assert "that was known" in office.cli("admit", "P-9^^^HOSPITAL-A", "--ward", "W99")
+    (row,) = office.cli("census", "list", "--ward", "w99", json=True)
+    assert (row["PatientID"], row["IssuerOfPatientID"], row["ends"]) == ("P-9", "HOSPITAL-A", None)
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> RunningGateway:
+    """A state folder alone: the commands work whether the gateway runs or not."""
+    made = RunningGateway(tmp_path_factory.mktemp("office") / "state")
+    made.init()
+    return made
