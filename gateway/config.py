@@ -114,10 +114,11 @@ class Wards(Struct, frozen=True, forbid_unknown_fields=True):
     """What displays on a ward's wall may show.
 
     ``burned_in``: whether wards are told of series whose pixels may have a name in them: those that say so, and
-    ultrasound and secondary captures that do not say otherwise.
+    ultrasound and secondary captures that do not say otherwise. ``names``: what of a patient's name wards are told.
     """
 
     burned_in: Literal["drop", "show"] = "drop"
+    names: Literal["masked", "initials", "none"] = "masked"
 
 
 class Store(Struct, frozen=True, forbid_unknown_fields=True):

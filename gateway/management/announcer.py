@@ -22,6 +22,7 @@ from gateway.management.index.movements import Located
 from gateway.management.index.named_pixels import series_with_names
 from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
+from gateway.management.masking import mask_series, mask_study
 from gateway.management.rights import is_masked, layers_for
 from gateway.management.routing import Rules, canonical
 from gateway.management.vault import Vault
@@ -140,7 +141,11 @@ class Announcer:
             hidden = withheld if "report" in layers else withheld | documents
             theirs = [one for one in series if one.id not in hidden]
             told_of = [one for one in sealed if one.layer in layers and withheld.isdisjoint(one.series_ids)]
-            fit = volumes(replace(study, settled=is_over), theirs, told_of) if theirs else []
+            seen = replace(study, settled=is_over)
+            if is_masked(kind):
+                theirs = [mask_series(one, study) for one in theirs]
+                seen = mask_study(seen, self._wards.names)
+            fit = volumes(seen, theirs, told_of) if theirs else []
             made[kind] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
         references = told.references_of(connection, study.id)
         most = max(map(len, made.values()), default=0)

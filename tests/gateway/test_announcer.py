@@ -275,11 +275,11 @@ def test_a_small_study_is_one_volume_with_its_bare_series(office: Office) -> Non
 
 
 def test_a_header_full_of_text_is_cut_to_what_identifies(office: Office) -> None:
-    ward = office.profile("ward", "W", attends=("*",))
+    doctor = office.profile("doctor", "D", attends=("*",))
     noise: dict[str, Any] = {f"{0x00081030 + n:08X}": {"vr": "LT", "Value": [os.urandom(500).hex()]} for n in range(40)}
     study, _ = office.arrive(study_attributes=noise, series_attributes=noise)
     office.add_object(study, (1,))
-    (volume,) = opened(office, ward, office.announcer.refresh(study))
+    (volume,) = opened(office, doctor, office.announcer.refresh(study))
     attributes = objects.inflate_json(volume.attributes)
     assert attributes["study"]["0020000D"]["Value"] == ["1.2.3"] and attributes["study"]["00100020"]["Value"] == ["P-1"]
     assert series_uids(volume) == ["1.2.3.1"] and len(volume.objects) == 1
