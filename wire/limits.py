@@ -34,5 +34,12 @@ MAX_RANGES = 64
 MAX_STUDIES = 4096
 """Current studies of one recipient: a head of so many, and a sync that names them, fit a message."""
 
+MAX_HITS = 50
+"""Studies or people in one answer; the rest stands on further pages."""
+MAX_SEARCH_PAGES = 200
+MAX_READ = 256
+MAX_UPLOAD_BYTES = 2**30
+"""Of one file that a device sends; a gateway may set less."""
+
 GRACE_S = 5
 """How long a head may be newer than the announcement it names, before the device says that it is not current."""

@@ -10,21 +10,21 @@ import msgspec
 from msgspec import Meta, Struct
 
 from wire import cbor, limits
+from wire.asks import Asked, Told
 from wire.errors import Malformed
-
-Uint = Annotated[int, Meta(ge=0, lt=2**53)]
-Sequence = Annotated[int, Meta(ge=1, lt=2**53)]
-Time = Annotated[int, Meta(ge=0, lt=2**53)]
-Ref = Annotated[bytes, Meta(min_length=16, max_length=16)]
-Key = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Point = Annotated[bytes, Meta(min_length=65, max_length=65)]
-Label = Annotated[str, Meta(min_length=1, max_length=128)]
-Epoch = Annotated[int, Meta(ge=1, lt=2**32)]
-Layer = Literal["thumbnail", "display", "diagnostic", "report", "video", "original"]
-Kind = Literal["patient", "doctor", "ward"]
-Uid = Annotated[str, Meta(pattern=r"\A[0-9]+(\.[0-9]+)*\Z", max_length=64)]
-"""A DICOM UID (PS3.5 section 9.1); zeros that lead a component are let pass, because scanners write them."""
+from wire.fields import Digest as Digest
+from wire.fields import Epoch as Epoch
+from wire.fields import Key as Key
+from wire.fields import Kind as Kind
+from wire.fields import Label as Label
+from wire.fields import Layer as Layer
+from wire.fields import Pages, Ranges
+from wire.fields import Point as Point
+from wire.fields import Ref as Ref
+from wire.fields import Sequence as Sequence
+from wire.fields import Time as Time
+from wire.fields import Uid as Uid
+from wire.fields import Uint as Uint
 
 S = TypeVar("S", bound=Struct)
 
@@ -147,15 +147,8 @@ class Want(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag=
     kind: Kind
     recipient: Ref
     object: Ref
-    pages: Annotated[list[Annotated[int, Meta(ge=0, lt=limits.MAX_PAGES)]], Meta(max_length=16)]
-    ranges: Annotated[
-        list[
-            tuple[
-                Annotated[int, Meta(ge=0, lt=limits.MAX_SEGMENTS)], Annotated[int, Meta(ge=0, lt=limits.MAX_SEGMENTS)]
-            ]
-        ],
-        Meta(max_length=limits.MAX_RANGES),
-    ]
+    pages: Pages
+    ranges: Ranges
     credit: Annotated[int, Meta(ge=1, le=limits.MAX_CREDIT)]
     again: bool
 
@@ -205,7 +198,7 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
     boot: Ref
     counter: Uint
     issued: Time
-    body: Sync | Want | Receipt | Order | Wiped
+    body: Sync | Want | Receipt | Order | Wiped | Asked
 
 
 class Lease(Struct, frozen=True, forbid_unknown_fields=True):
@@ -246,12 +239,15 @@ class Refused(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", t
 
 
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
-    """The answer to the request that ``boot`` and ``counter`` name; no answer stands for a Want that is served."""
+    """The answer to the request that ``boot`` and ``counter`` name.
+
+    No answer stands for a Want that is served; Progress stands before others.
+    """
 
     boot: Ref
     counter: Uint
     issued: Time
-    body: Synced | Done | Gone | Refused | Wipe
+    body: Synced | Done | Gone | Refused | Wipe | Told
 
 
 # ── presence ──────────────────────────────────────────────────────────────────────────────────────────────────────

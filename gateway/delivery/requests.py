@@ -23,6 +23,7 @@ from gateway.management.replay import Replay
 from gateway.management.rights import may_have
 from gateway.management.vault import Vault
 from wire import envelope, manifest, seal, topics
+from wire.asks import Asked
 from wire.bits import from_ranges
 from wire.errors import WireError
 from wire.limits import MAX_MESSAGE_BYTES
@@ -148,7 +149,7 @@ class Requests:
         payload = envelope.pack_answer(self._vault.online, device.exchange_key, self._site, device.device, answer)
         await self._link.publish(topics.device_response(self._site, device.device), payload)
 
-    async def _carry_out(self, device: Device, profile: Profile, body: Sync | Receipt | Order | Wiped) -> Reply:
+    async def _carry_out(self, device: Device, profile: Profile, body: Sync | Receipt | Order | Wiped | Asked) -> Reply:
         match body:
             case Sync():
                 return await self._sync(device, profile, body)
@@ -158,6 +159,8 @@ class Requests:
                 return await self._order(profile, body)
             case Wiped():
                 return Refused(reason="forbidden")  # nobody ordered it
+            case _:
+                return Refused(reason="unsupported")
 
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

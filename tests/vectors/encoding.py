@@ -5,6 +5,8 @@ from typing import Any
 
 import cbor2
 
+from tests.vectors import asking
+from tests.vectors.asking import DROP
 from tests.vectors.cases import Test, fails, finished, valid
 from tests.vectors.fixed import NOW, digest, point, raw
 
@@ -121,6 +123,8 @@ BASES: dict[str, tuple[str, dict[str, Any]]] = {
     "order": ("Request", _request(_ORDER)),
     "order of all series": ("Request", _request(_ORDER | {"series": []})),
     "wiped": ("Request", _request({"op": "wiped"})),
+    **{name: ("Request", _request(body)) for name, body in asking.REQUESTS.items()},
+    **{name: ("Answer", _request(body)) for name, body in asking.ANSWERS.items()},
     "synced": ("Answer", _request({"op": "synced", "heads": [bytes(5)],
                                    "lease": {"secret": digest("lease"), "expires": NOW + 1}})),
     "done": ("Answer", _request({"op": "done"})),
@@ -138,7 +142,6 @@ BASES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 # Base, path, value put there (DROP removes it), reason.
-DROP = object()
 _FIELDS: list[tuple[str, tuple[str | int, ...], Any, str]] = [
     ("Head", ("sequence",), 0, "a head with sequence 0"),
     ("Head", ("sequence",), True, "a head whose sequence is true"),
@@ -168,7 +171,7 @@ _FIELDS: list[tuple[str, tuple[str | int, ...], Any, str]] = [
     ("sync", ("body", "known", 0, 0), "nurse", "a sync of a kind that is none"),
     ("sync", ("body", "known", 0, 3, 0), [raw("study")], "a known study without a sequence"),
     ("sync", ("body", "op"), "want", "a sync that calls itself a want"),
-    ("sync", ("body", "op"), "search", "an operation that is none"),
+    ("sync", ("body", "op"), "print", "an operation that is none"),
     ("sync", ("body", "op"), DROP, "a body without an operation"),
     ("sync", ("body",), DROP, "a request without a body"),
     ("sync", ("boot",), bytes(8), "a boot id of 8 bytes"),
@@ -225,6 +228,7 @@ _FIELDS: list[tuple[str, tuple[str | int, ...], Any, str]] = [
     ("Header", ("parts", 0, 4), "image/gif", "a media type that is none"),
     ("Header", ("parts", 0, 5), 1, "lossy as an integer"),
     ("Header", ("PatientName",), "x", "a header with a patient's name"),
+    *asking.FIELDS,
 ]
 
 

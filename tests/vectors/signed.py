@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tests.vectors import asking
 from tests.vectors.cases import Test, finished, like, valid
 from tests.vectors.encoding import BASES
 from tests.vectors.fixed import NOW, SITE, digest, point, public, raw, ref, scalar, signer
@@ -138,7 +139,7 @@ def request() -> dict[str, Any]:
            "private_hex": scalar("gateways").to_bytes(32, "big").hex()}  # fmt: skip
     topic, info = topics.device_request(SITE, _DEVICE), hpke.info("request", SITE.encode(), raw("device"))
     packed = {name: envelope.pack_request(signer("device"), point("gateways"), SITE, _DEVICE, _message(name))
-              for name in ("sync", "want", "receipt", "order", "wiped")}  # fmt: skip
+              for name in ("sync", "want", "receipt", "order", "wiped", *asking.REQUESTS)}  # fmt: skip
     tests = [valid(f"a request to {name}", "open_request", **own, data_hex=data.hex()) for name, data in packed.items()]
     base, data = tests[1], packed["want"]
     stolen = sign.sign(signer("thief"), "request", topics.device_request(SITE, ref("thief")), data[_BODY:]).hex()
@@ -174,7 +175,7 @@ def answer() -> dict[str, Any]:
            "private_hex": scalar("device").to_bytes(32, "big").hex()}  # fmt: skip
     topic, info = topics.device_response(SITE, _DEVICE), hpke.info("answer", SITE.encode(), raw("device"))
     packed = {name: envelope.pack_answer(signer("gateway"), point("device"), SITE, _DEVICE, _message(name))
-              for name in ("synced", "done", "gone", "refused", "wipe")}  # fmt: skip
+              for name in ("synced", "done", "gone", "refused", *asking.ANSWERS, "wipe")}  # fmt: skip
     tests = [valid(f"the answer {name}", "open_answer", **own, data_hex=data.hex()) for name, data in packed.items()]
     base, data = tests[0], packed["synced"]
     as_request = hpke.seal(point("device"), hpke.info("request", SITE.encode(), raw("device")),

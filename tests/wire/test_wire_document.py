@@ -71,6 +71,8 @@ def test_every_error_is_listed() -> None:
         f"ranges in a `want` | {limits.MAX_RANGES}",
         f"credit | {limits.MAX_CREDIT} ",
         f"series of an object or an `order` | {limits.MAX_SERIES} ",
+        f"studies or people in an answer | {limits.MAX_HITS} ",
+        f"events in an `account` | {limits.MAX_READ} ",
         f"current studies of a recipient | {limits.MAX_STUDIES:,}",
     ],
 )

@@ -34,5 +34,12 @@ export const MAX_RANGES = 64;
 /** Current studies of one recipient: a head of so many, and a sync that names them, fit a message. */
 export const MAX_STUDIES = 4096;
 
+/** Studies or people in one answer; the rest stands on further pages. */
+export const MAX_HITS = 50;
+export const MAX_SEARCH_PAGES = 200;
+export const MAX_READ = 256;
+/** Of one file that a device sends; a gateway may set less. */
+export const MAX_UPLOAD_BYTES = 2 ** 30;
+
 /** How long a head may be newer than the announcement it names, before the device says that it is not current. */
 export const GRACE_S = 5;

@@ -1,23 +1,11 @@
 /** The messages: what they hold, typed and bounded. Times are milliseconds since 1970-01-01 UTC; references raw bytes. */
 
+import { ASKED, TOLD } from './asks';
+import { Digest, Epoch, Key, KindName, Label, LAYERS, type Layer, LayerName, Pages, Point, Ranges, Ref, Sequence, Time, Uid, Uint } from './fields';
 import * as limits from './limits';
-import { bool, bytes, type Infer, list, oneOf, pair, row, struct, text, uint, union, variant } from './schema';
+import { bool, bytes, type Infer, list, oneOf, pair, row, struct, uint, union, variant } from './schema';
 
-export const Uint = uint();
-export const Sequence = uint(1);
-export const Time = uint();
-export const Ref = bytes(16);
-export const Key = bytes(32);
-export const Digest = bytes(32);
-export const Point = bytes(65);
-export const Label = text(1, 128);
-export const Epoch = uint(1, 2 ** 32 - 1);
-export const LAYERS = ['thumbnail', 'display', 'diagnostic', 'report', 'video', 'original'] as const;
-export const LayerName = oneOf(...LAYERS);
-export const KindName = oneOf('patient', 'doctor', 'ward');
-/** A DICOM UID (PS3.5 section 9.1); zeros that lead a component are let pass, because scanners write them. */
-export const Uid = text(1, 64, /^[0-9]+(?:\.[0-9]+)*$/);
-export type Layer = Infer<typeof LayerName>;
+export { Digest, Epoch, Key, KindName, Label, LAYERS, type Layer, LayerName, Point, Ref, Sequence, Time, Uid, Uint };
 
 // ── what is current ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -76,8 +64,6 @@ export const Known = row({
 });
 export type Known = Infer<typeof Known>;
 
-const SegmentIndex = uint(0, limits.MAX_SEGMENTS - 1);
-
 /** Ranges ascend, do not touch, and hold no more segments than the credit. */
 function fitsCredit(want: { ranges: [number, number][]; credit: number }): boolean {
   let last = -2;
@@ -100,8 +86,8 @@ export const RequestBody = union({
       kind: KindName,
       recipient: Ref,
       object: Ref,
-      pages: list(uint(0, limits.MAX_PAGES - 1), 0, 16),
-      ranges: list(pair(SegmentIndex, SegmentIndex), 0, limits.MAX_RANGES),
+      pages: Pages,
+      ranges: Ranges,
       credit: uint(1, limits.MAX_CREDIT),
       again: bool,
     },
@@ -127,6 +113,7 @@ export const RequestBody = union({
   }),
   /** The device has erased what it received, as Wipe told it to; the keys that sign this go next. */
   wiped: variant('wiped', {}),
+  ...ASKED,
 });
 export type RequestBody = Infer<typeof RequestBody>;
 export type Want = Extract<RequestBody, { op: 'want' }>;
@@ -149,6 +136,7 @@ export const AnswerBody = union({
   /** The object is not here, or not for this recipient: the same answer to both. */
   gone: variant('gone', { object: Ref }),
   refused: variant('refused', { reason: oneOf('malformed', 'stale', 'forbidden', 'busy', 'unsupported', 'gone') }),
+  ...TOLD,
 });
 export type AnswerBody = Infer<typeof AnswerBody>;
 
