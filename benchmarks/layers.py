@@ -6,6 +6,7 @@ the CPU of the layer ``diagnostic`` stands that of ``htj2k_encode`` alone, on th
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ _CINE_FRAMES, _QUICK_CINE_FRAMES = 360, 120
 _ROWS, _COLUMNS = 3000, 2500
 _CORPUS_MAMMOGRAM = "xray/MG1_JPLY.dcm"
 _VIEWS = 4
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,15 @@ def _radiograph() -> tuple[np.ndarray, Dataset]:
 
 def layers_of(folder: Path, made: Made) -> Cost:
     """Take the study in, then measure what making all its layers costs."""
-    gateway = Gateway(folder / f"state-{made.title}")
-    warm_up = long_ct(folder, 4, title="warm-up")
-    gateway.cli("import", *map(str, warm_up.files + made.files))
-    running = _python("benchmarks.layers_studio", str(gateway.state), made.StudyInstanceUID)
-    return Cost(**json.loads(_output(running)))
+    state = folder / f"state-{made.title}"
+    try:
+        gateway = Gateway(state)
+        warm_up = long_ct(folder, 4, title="warm-up")
+        gateway.cli("import", *map(str, warm_up.files + made.files))
+        running = _python("benchmarks.layers_studio", str(gateway.state), made.StudyInstanceUID)
+        return Cost(**json.loads(_output(running)))
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def encode_alone(made: Made) -> float:
@@ -133,6 +139,7 @@ def _output(running: subprocess.Popen[str]) -> str:
 def layer_entries(folder: Path, quick: bool) -> list[dict[str, Any]]:
     """Rows of ``scripts/bench``, without their ratios."""
     slices, frames = (_QUICK_SLICES, _QUICK_CINE_FRAMES) if quick else (_SLICES, _CINE_FRAMES)
+    rounds = 1 if quick else _ROUNDS
     folder.mkdir()
     rows: list[dict[str, Any]] = []
     for name, made in (
@@ -140,15 +147,18 @@ def layer_entries(folder: Path, quick: bool) -> list[dict[str, Any]]:
         (f"cine{frames}", cine(folder, frames)),
         (f"mammogram_{_VIEWS}x{_ROWS}x{_COLUMNS}", mammogram(folder)),
     ):
-        before_s = encode_alone(made)
-        cost = layers_of(folder, made)
-        rows.append(_row(f"{name}_all_layers", cost.seconds, "s", "CPU seconds of studio and workers", cost.cpu_s))
-        peer = "peak of the studio's process"
-        rows.append(_row(f"{name}_largest_worker", cost.worker_peak_mb, "MB", peer, cost.studio_peak_mb))
+        # in turns, and the least of each: what else the machine does must not stand on one side alone
+        alone_s, costs = zip(*((encode_alone(made), layers_of(folder, made)) for _ in range(rounds)), strict=True)
+        fastest = min(costs, key=lambda cost: cost.seconds)
+        rows.append(
+            _row(f"{name}_all_layers", fastest.seconds, "s", "CPU seconds of studio and workers", fastest.cpu_s)
+        )
+        largest = max(cost.worker_peak_mb for cost in costs), max(cost.studio_peak_mb for cost in costs)
+        rows.append(_row(f"{name}_largest_worker", largest[0], "MB", "peak of the studio's process", largest[1]))
         if not name.startswith("cine"):  # its frames are passed on as they are
-            alone_s = (before_s + encode_alone(made)) / 2
+            diagnostic_s = min(cost.workers_cpu_s["diagnostic"] for cost in costs)
             peer = "htj2k_encode alone on the same frames"
-            rows.append(_row(f"{name}_diagnostic_cpu", cost.workers_cpu_s["diagnostic"], "s", peer, alone_s))
+            rows.append(_row(f"{name}_diagnostic_cpu", diagnostic_s, "s", peer, min(alone_s)))
     return rows
 
 

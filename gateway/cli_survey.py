@@ -53,7 +53,7 @@ def survey(
     plan = Survey(workers=workers, frames=None if all_frames else 1, against=against is not None)
     with progress("rendering", len(found)) as advance:
         outcomes = asyncio.run(plan.run(found, lambda _: advance()))
-    summary = _summary(outcomes)
+    summary = {**_summary(outcomes), "workers_left_behind": plan.left_behind}
     if as_json:
         print_json({"summary": summary, "files": [asdict(outcome) for outcome in outcomes]})
     else:
@@ -109,7 +109,9 @@ def _conclude(summary: dict[str, Any]) -> None:
     for reason in summary["results"]:
         if reason in EXPLAINED:
             click.echo(f"{reason}: {EXPLAINED[reason]}")
-    click.echo(f"{summary['files']} files: {results}; no worker above {summary['largest_peak_mb']:.0f} MB")
+    click.echo(f"{summary['files']} files: {results}")
+    peak, left = summary["largest_peak_mb"], summary["workers_left_behind"]
+    click.echo(f"hungriest worker {peak:.0f} MB, workers left behind {left}")
     if summary["compared"]:
         click.echo(
             f"{summary['compared']} compared with DCMTK in {summary['frames_compared']} frames: "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pydicom.data import get_testdata_file
 
 from gateway.cli import main
 from gateway.management.rendering import survey
+from gateway.management.workers import RenderPool
 from tests.support.workers import render_workers
 
 
@@ -39,12 +42,25 @@ def test_a_table_and_its_sums(tmp_path: Path) -> None:
     }  # fmt: skip
     assert found["summary"]["results"]["rendered"] == 2
     assert found["summary"]["frames"] == 11
+    assert found["summary"]["workers_left_behind"] == 0
     assert all(20 < each["peak_mb"] < 600 for each in found["files"]), "memory of a Python process"
     told = CliRunner().invoke(main, ["survey", str(folder), "--refused"]).output
     assert "rtplan.dcm" in told
     assert "CT_small.dcm" not in told and "reportsi.dcm" not in told
     assert "a DICOM file with neither picture nor report" in told
     assert not render_workers()
+
+
+def test_workers_that_still_run_are_counted() -> None:
+    async def scenario() -> None:
+        plan = survey.Survey()
+        async with RenderPool(1) as pool:
+            plan.seen.update(pool.pids)
+            plan.seen.add(os.getpid())  # no worker, though it runs
+            assert plan.left_behind == 1
+        assert plan.left_behind == 0
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.peer("dcmtk")
@@ -68,8 +84,6 @@ def test_a_comparing_process_that_falls_is_started_anew(tmp_path: Path, monkeypa
     folder = folder_of(["CT_small.dcm", "MR_small.dcm"], tmp_path / "files")
     monkeypatch.setattr(survey.sys, "executable", shutil.which("false"))
     monkeypatch.setattr(survey, "RenderPool", _Renders)
-    import asyncio
-
     outcomes = asyncio.run(survey.Survey(workers=1, against=True).run(survey.files([folder])))
     assert [each.against for each in outcomes] == [{"failed": "ours"}] * 2
 

@@ -267,7 +267,7 @@ def test_a_worker_has_its_limits_and_little_of_our_environment(monkeypatch: pyte
     async def scenario(pool: RenderPool) -> None:
         worker = psutil.Process(pool.pids[0])
         await collect(pool, RenderJob(sample("CT_small.dcm")))
-        assert worker.rlimit(psutil.RLIMIT_AS)[0] == RenderLimits().memory_bytes
+        assert worker.rlimit(psutil.RLIMIT_AS)[0] == RenderLimits().memory_bytes < 600_000_000
         assert worker.rlimit(psutil.RLIMIT_CORE) == (0, 0)
         assert worker.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
         assert worker.rlimit(psutil.RLIMIT_CPU)[0] > 0

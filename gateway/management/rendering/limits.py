@@ -13,7 +13,7 @@ class RenderLimits:
 
     The defaults suit a Raspberry Pi 4 with 1 GB. An idle worker takes about 130 MiB of address space (45 MiB of
     memory of its own), a mammogram of 4,664 x 3,064 pixels 230, and the largest frames that these limits let
-    through, in the hungriest of the codecs, 530.
+    through up to 560; colour of 96 MiB a frame in JPEG 2000 or JPEG XL takes more, and is refused.
     """
 
     max_pixels_per_frame: int = 40_000_000
@@ -30,8 +30,8 @@ class RenderLimits:
     """A deflated data set, inflated: it has to be held in memory whole."""
     max_picture_bytes: int = 32 * MIB
     """One encoded picture, as the pool accepts it from a worker."""
-    memory_bytes: int = 640 * MIB
-    """Address space of a worker (RLIMIT_AS), libraries included."""
+    memory_bytes: int = 570 * MIB
+    """Address space of a worker (RLIMIT_AS), libraries included: it never takes more than 600 MB of memory."""
     recycle_bytes: int = 160 * MIB
     """A worker whose resident memory stays above this after a job is replaced."""
     cpu_s_per_frame: int = 30

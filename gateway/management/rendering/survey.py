@@ -67,6 +67,13 @@ class Survey:
     frames: int | None = 1
     against: bool = False
     limits: RenderLimits = field(default_factory=RenderLimits)
+    seen: set[int] = field(default_factory=set)
+    """Process ids of the workers that there were."""
+
+    @property
+    def left_behind(self) -> int:
+        """How many of the workers still run, which none should after ``run``."""
+        return sum(map(_is_worker, self.seen))
 
     async def run(self, paths: Iterable[Path], told: Callable[[Outcome], None] = lambda _: None) -> list[Outcome]:
         """Outcomes in the order of paths; ``told`` hears of each as it comes."""
@@ -79,7 +86,7 @@ class Survey:
                 peer = await stack.enter_async_context(_Comparer(self.limits)) if self.against else None
                 while queue:
                     path = queue.pop()
-                    outcome = await _render(pool, path, self.frames)
+                    outcome = await _render(pool, path, self.frames, self.seen)
                     if peer is not None and outcome.result == "rendered":
                         outcome.against = await peer.compare(path)
                     outcomes.append(outcome)
@@ -107,10 +114,10 @@ def known_differences() -> Mapping[str, str]:
     return {row[0]: row[2] for row in rows}
 
 
-async def _render(pool: RenderPool, path: Path, frames: int | None) -> Outcome:
+async def _render(pool: RenderPool, path: Path, frames: int | None, seen: set[int]) -> Outcome:
     outcome = Outcome(str(path))
     started = time.perf_counter()
-    sampler = asyncio.create_task(_watch_memory(pool, outcome))
+    sampler = asyncio.create_task(_watch_memory(pool, outcome, seen))
     try:
         async with aclosing(pool.render(RenderJob(path, frame_count=frames))) as pictures:
             async for picture in pictures:
@@ -143,10 +150,11 @@ async def _report(pool: RenderPool, path: Path, outcome: Outcome) -> None:
             outcome.result = refused.reason
 
 
-async def _watch_memory(pool: RenderPool, outcome: Outcome) -> None:
+async def _watch_memory(pool: RenderPool, outcome: Outcome, seen: set[int]) -> None:
     """Often enough that a worker which is killed has been seen shortly before."""
     _reset_peak(pool)
     while True:
+        seen.update(pool.pids)
         _note_peak(pool, outcome)
         await asyncio.sleep(_SAMPLE_S)
 
@@ -163,6 +171,13 @@ def _note_peak(pool: RenderPool, outcome: Outcome) -> None:
             status = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
             peak_kib = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
             outcome.peak_mb = max(outcome.peak_mb, round(peak_kib * 1024 / 1e6, 1))
+
+
+def _is_worker(pid: int) -> bool:
+    """Whether the process is there and is one of ours, not another that got its number."""
+    with contextlib.suppress(OSError):
+        return b"gateway.management.worker_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 class _Comparer:
