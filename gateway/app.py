@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import getpass
 import logging
 import os
 import signal
@@ -21,6 +22,7 @@ from gateway.supervisor import Child, Supervisor
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from gateway.management.anchors import Anchors
     from gateway.management.registry import Registry
 
 _log = logging.getLogger(__name__)
@@ -62,6 +64,11 @@ class State:
     def objects(self) -> Path:
         """Sealed objects."""
         return self.root / "objects"
+
+    @property
+    def audit(self) -> Path:
+        """Anchors of the audit trail."""
+        return self.root / "audit"
 
     @property
     def socket(self) -> Path:
@@ -123,6 +130,7 @@ def open_index(state: State, config: Config) -> "Engine":
         people,
         seen,
         told,
+        trail,
         uses,
     )
 
@@ -132,8 +140,24 @@ def open_index(state: State, config: Config) -> "Engine":
     return opened
 
 
-def open_registry(state: State) -> "tuple[Config, Engine, Registry]":
-    """What the command line works on, whether the gateway runs or not."""
+def open_anchors(state: State, config: Config) -> "Anchors":
+    """What convicts whoever changes the audit trail."""
+    from gateway.management.anchors import Anchors
+
+    copy = Path(config.audit.anchor) if config.audit.anchor else None
+    return Anchors(state.audit, state.keys / "audit.key", config.site, copy)
+
+
+def operator() -> str:
+    """Who runs this command, for the audit trail."""
+    try:
+        return f"operator:{getpass.getuser()}"
+    except (KeyError, OSError):  # a user without a name, in a container
+        return f"operator:{os.getuid()}"
+
+
+def open_registry(state: State, actor: str = "") -> "tuple[Config, Engine, Registry]":
+    """What the command line works on, whether the gateway runs or not; ``actor`` is the operator unless it is given."""
     from gateway.management import authority
     from gateway.management.registry import Registry
     from gateway.management.vault import Vault
@@ -143,7 +167,7 @@ def open_registry(state: State) -> "tuple[Config, Engine, Registry]":
     certificates = (
         (authority.authority_pem(state.tls), authority.server_digest(state.tls)) if config.tls else (b"", b"")
     )
-    return config, opened, Registry(opened, Vault.load(state.keys), config, *certificates)
+    return config, opened, Registry(opened, Vault.load(state.keys), config, *certificates, actor or operator())
 
 
 def publish_access(state: State, config: Config, opened: "Engine") -> None:
@@ -152,6 +176,7 @@ def publish_access(state: State, config: Config, opened: "Engine") -> None:
     from gateway.management.vault import Vault
 
     broker_files.write_access(state.broker, config.site, opened, Vault.load(state.keys))
+    open_anchors(state, config).step(opened)
     client = Client(state.socket)
     client.wake()
     client.close()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gateway import config as configuration
-from gateway.app import AlreadyRunning, State, lock, open_registry, set_up_log
+from gateway.app import AlreadyRunning, State, lock, open_anchors, open_registry, set_up_log
+from gateway.app_audit import note_start, note_stop
 from gateway.app_import import watch_folder
 from gateway.config import ConfigError
 from gateway.control import Client, serve
@@ -54,7 +55,9 @@ async def core(state: State) -> None:
     asyncio.get_running_loop().set_exception_handler(_log_loop_error)
     # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
     held = lock(state, ".core.lock", _LOCK_WAIT_S)
-    config, opened, registry = open_registry(state)
+    config, opened, registry = open_registry(state, "gateway")
+    anchors = open_anchors(state, config)
+    note_start(opened, state)
     authority.ensure(state.tls, config.host)
     store, evictor = open_stores(opened, config, state.archive, state.objects)
 
@@ -69,7 +72,19 @@ async def core(state: State) -> None:
     async with RenderPool(config.rendering.workers) as pool:
         lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
         vault = Vault.load(state.keys)
-        running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker, chores, console.step)
+        running = Core(
+            config,
+            opened,
+            vault,
+            registry,
+            store,
+            evictor,
+            lanes,
+            state.broker,
+            chores,
+            console.step,
+            lambda: anchors.step(opened),
+        )
         server = await serve(state.socket, running.wake, status)
         task = asyncio.create_task(running.run())
         sweeping = asyncio.create_task(_sweep_archive(evictor))
@@ -89,6 +104,8 @@ async def core(state: State) -> None:
             await sweeping
             server.close()
             await console.stop()
+            note_stop(opened)
+            anchors.step(opened, keep=True)
     opened.dispose()
     os.close(held)
 

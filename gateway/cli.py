@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from gateway.cli_audit import audit
 from gateway.cli_authority import authority
 from gateway.cli_census import admit, census, discharge, transfer
 from gateway.cli_devices import devices, revoke, wipe
@@ -190,6 +191,7 @@ def studies(state: Any, as_json: bool) -> None:
     table(["PatientID", "PatientName", "study", "instances", "settled", "layers", "recipients"], rows)
 
 
+main.add_command(audit)
 main.add_command(authority)
 main.add_command(import_files)
 main.add_command(admit)

@@ -121,6 +121,12 @@ class Wards(Struct, frozen=True, forbid_unknown_fields=True):
     names: Literal["masked", "initials", "none"] = "masked"
 
 
+class Audit(Struct, frozen=True, forbid_unknown_fields=True):
+    """``anchor``: a file, best on another machine's disk, to which the audit trail's anchors are written as well."""
+
+    anchor: str = ""
+
+
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the disk is used, in GB (10^9 bytes). Unset: a share of the disk that the state folder lies on.
 
@@ -147,6 +153,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     enrolment: Enrolment = field(default_factory=Enrolment)
     store: Store = field(default_factory=Store)
     wards: Wards = field(default_factory=Wards)
+    audit: Audit = field(default_factory=Audit)
 
     @property
     def tls(self) -> bool:

@@ -59,11 +59,14 @@ class Core:
         broker_folder: Path,
         chores: Callable[[], None] = lambda: None,
         console: Callable[[], Awaitable[None]] | None = None,
+        anchor: Callable[[], None] = lambda: None,
     ) -> None:
         """All parts are given; nothing runs before ``run``.
 
-        ``chores`` is called in a thread about once a minute; ``console`` is kept going beside the core's own parts.
+        ``chores`` is called in a thread about once a minute, ``anchor`` (of the audit trail) once a second; ``console``
+        is kept going beside the core's own parts.
         """
+        self._anchor = anchor
         self._config = config
         self._engine = engine
         self._vault = vault
@@ -135,6 +138,7 @@ class Core:
                 group.create_task(self._health.keep_going("heads", self._heads))
                 group.create_task(self._health.keep_going("tidying", self._tidy))
                 group.create_task(self._health.keep_going("the store", self._keep_store))
+                group.create_task(self._health.keep_going("the audit trail's anchor", self._keep_anchored))
                 if self._console is not None:
                     group.create_task(self._health.keep_going("the console", self._console))
         finally:
@@ -297,6 +301,10 @@ class Core:
     async def _keep_store(self) -> None:
         await asyncio.to_thread(self._evictor.step)
         await asyncio.sleep(_STORE_S)
+
+    async def _keep_anchored(self) -> None:
+        await asyncio.to_thread(self._anchor)
+        await asyncio.sleep(_TICK_S)
 
     def _sweep(self) -> None:
         self._evictor.note()

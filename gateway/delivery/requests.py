@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from sqlalchemy.engine import Engine
 
+from gateway.audit import Outcome
+from gateway.delivery.accounts import Accounts
 from gateway.delivery.herald import Herald
 from gateway.delivery.link import Link, LinkDown
 from gateway.delivery.presence import Presence
@@ -75,6 +77,7 @@ class Requests:
         self._presence = presence
         self.on_served: Callable[[str], None] = lambda object_id: None
         self.on_evicted: Callable[[str], None] = lambda object_id: None
+        self._accounts = Accounts(engine)
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
         self._told = 0
         self._not_taken = 0
@@ -156,7 +159,7 @@ class Requests:
             case Receipt():
                 return await self._receipt(device, profile, body)
             case Order():
-                return await self._order(profile, body)
+                return await self._order(device, profile, body)
             case Wiped():
                 return Refused(reason="forbidden")  # nobody ordered it
             case _:
@@ -173,10 +176,12 @@ class Requests:
         for outgoing in await asyncio.to_thread(self._announcer.missing, profile, known):
             await self._link.publish(outgoing.topic, outgoing.payload)
         await asyncio.to_thread(self._seen, device)
+        lease = self._registry.lease(device, time.time())
+        await asyncio.to_thread(self._accounts.renewed, device, profile)
         head = await self._herald.head(profile)
         # A head stands on its own topic; in the answer, too, where there is room for it.
         heads = [head.payload] if len(head.payload) <= _ANSWER_HEAD_BYTES else []
-        return Synced(heads=heads, lease=self._registry.lease(device, time.time()))
+        return Synced(heads=heads, lease=lease)
 
     def _seen(self, device: Device) -> None:
         with self._engine.begin() as connection:
@@ -191,6 +196,7 @@ class Requests:
         sealed = await self._granted(profile, object_id)
         if sealed is None:
             return Gone(object=want.object)
+        await asyncio.to_thread(self._accounts.taken_up, device, profile, sealed.study_id, sealed.layer)
         self.on_served(object_id)
         count = seal.segment_count(sealed.size)
         segments = list(from_ranges(want.ranges))
@@ -232,8 +238,12 @@ class Requests:
             return None
         return found
 
-    async def _order(self, profile: Profile, order: Order) -> Reply:
+    async def _order(self, device: Device, profile: Profile, order: Order) -> Reply:
         verdict = await asyncio.to_thread(self._orders.take, profile, order)
+        outcome: Outcome = "success" if verdict == "done" else "refused"
+        reason = "" if verdict == "done" else verdict
+        study = encode_reference(order.study)
+        await asyncio.to_thread(self._accounts.asked, device, profile, "order", outcome, study, order.layer, reason)
         _log.info("an order of a study in layer %s: %s", order.layer, verdict)
         if verdict == "done":
             # Before it is answered the device hears that more is to come of the study.
@@ -247,6 +257,8 @@ class Requests:
             return Refused(reason="forbidden")
         if not await asyncio.to_thread(self._note_receipt, device, receipt):
             return Refused(reason="forbidden")
+        study = encode_reference(receipt.study)
+        await asyncio.to_thread(self._accounts.received, device, profile, study, receipt.layer, receipt.event)
         return Done()
 
     def _note_receipt(self, device: Device, receipt: Receipt) -> bool:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection, Engine
 
+from gateway.audit import Event
 from gateway.config import Config
-from gateway.management.index import devices, people, told
+from gateway.management.index import devices, people, told, trail
 from gateway.management.index.devices import Waiting
 from gateway.management.index.people import Device, Invite, Profile
 from gateway.management.vault import Vault
@@ -128,6 +129,8 @@ class Enrolments:
             enrolled,
         )
         people.use_invite(connection, invite.enrolment, digest, answer, now)
+        who = f"{profile.kind}:{profile.identifier}"
+        trail.record(connection, Event("enrolled", who, device=device.device, what=request.name))
         return answer
 
     # ── an operator's word ────────────────────────────────────────────────────────────────────────────────────────

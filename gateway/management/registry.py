@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection, Engine
 
+from gateway import audit
+from gateway.audit import Event
 from gateway.config import Config
 from gateway.management.enrolments import Enrolments
-from gateway.management.index import devices, people, told
+from gateway.management.index import devices, people, told, trail
 from gateway.management.index.devices import Wiping
 from gateway.management.index.people import Device, Invite, Profile
 from gateway.management.routing import ALL, canonical, join_patient, split_patient
@@ -78,8 +80,20 @@ class Invitation:
 class Registry:
     """The gateway's people and their devices."""
 
-    def __init__(self, engine: Engine, vault: Vault, config: Config, authority: bytes, certificate: bytes) -> None:
-        """``authority`` (PEM) and ``certificate`` (SHA-256) are the broker's for devices; empty without TLS."""
+    def __init__(
+        self,
+        engine: Engine,
+        vault: Vault,
+        config: Config,
+        authority: bytes,
+        certificate: bytes,
+        actor: str = "gateway",
+    ) -> None:
+        """``authority`` (PEM) and ``certificate`` (SHA-256) are the broker's for devices; empty without TLS.
+
+        ``actor`` is who does what is done here, for the audit trail.
+        """
+        self._actor = actor
         self._engine = engine
         self._vault = vault
         self._config = config
@@ -113,14 +127,25 @@ class Registry:
                     name=known.name if name is None else profile.name,
                     attends=known.attends if attends is None else patients,
                 )
-            return profile, people.put_profile(connection, profile)
+            is_new = people.put_profile(connection, profile)
+            if profile != known:
+                self._record(connection, "profile-changed", profile, what=", ".join(profile.attends))
+            return profile, is_new
+
+    def _record(
+        self, connection: Connection, kind: audit.Kind, profile: Profile, device: str = "", what: str = ""
+    ) -> None:
+        whom = f"{profile.kind}:{profile.identifier}"
+        trail.record(connection, Event(kind, self._actor, device=device, whom=whom, what=what))
 
     def remove_profile(self, kind: Kind, identifier: str) -> None:
         """Remove a profile, its devices and all that it was told; Unknown if there is none."""
         reference = self.reference(kind, identifier)
         with self._engine.begin() as connection:
-            if not people.remove_profile(connection, reference):
+            known = people.profile_by_reference(connection, reference)
+            if known is None or not people.remove_profile(connection, reference):
                 raise Unknown("there is no such profile; `mpacs-gateway profile list` shows all")
+            self._record(connection, "profile-removed", known)
             told.remove_recipient(connection, reference)
 
     def profiles(self) -> list[Profile]:
@@ -142,13 +167,15 @@ class Registry:
             encode_reference(os.urandom(16)), self.reference(kind, identifier), code, expires_at, 0, None, None, None
         )
         with self._engine.begin() as connection:
-            if people.profile_by_reference(connection, invite.reference) is None:
+            profile = people.profile_by_reference(connection, invite.reference)
+            if profile is None:
                 raise Unknown(f"there is no such {kind}: add it with `mpacs-gateway profile add {kind} ID --name NAME`")
             if len(people.devices_of(connection, invite.reference)) >= _MOST_DEVICES:
                 raise NotTaken(f"it has {_MOST_DEVICES} devices already: revoke those that are not used any more")
             people.sweep_invites(connection, now)
             devices.sweep_waiting(connection)
             people.add_invite(connection, invite)
+            self._record(connection, "invited", profile)
         link = Link(
             version=1,
             site=self._config.site,
@@ -174,8 +201,14 @@ class Registry:
         """
         with self._engine.begin() as connection:
             found = _fitting(connection, device)
-            people.revoke_device(connection, found.device, time.time())
+            if people.revoke_device(connection, found.device, time.time()):
+                self._record_device(connection, "revoked", found)
             return found
+
+    def _record_device(self, connection: Connection, kind: audit.Kind, device: Device) -> None:
+        profile = people.profile_by_reference(connection, device.reference)
+        if profile is not None:
+            self._record(connection, kind, profile, device.device)
 
     def wipe(self, device: str) -> Device:
         """Revoke a device, and have it erase itself when it comes the next time; Unknown if none fits."""
@@ -183,6 +216,7 @@ class Registry:
             found = _fitting(connection, device)
             people.revoke_device(connection, found.device, time.time())
             devices.order_wipe(connection, found.device, time.time())
+            self._record_device(connection, "wiped", found)
             return found
 
     def note_wiped(self, device: str) -> bool:
