@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from gateway import config as configuration
 from gateway.app import AlreadyRunning, State, lock, open_anchors, open_registry, set_up_log
-from gateway.app_audit import note_start, note_stop
 from gateway.app_import import watch_folder
 from gateway.config import ConfigError
 from gateway.control import Client, serve
@@ -46,6 +45,7 @@ async def core(state: State) -> None:
     from gateway.console.server import Console
     from gateway.delivery.core import Core
     from gateway.management import authority
+    from gateway.management.starts import note_start, note_stop
     from gateway.management.stores import open_stores
     from gateway.management.studio.bench import Bench
     from gateway.management.studio.studio import studios
@@ -57,7 +57,7 @@ async def core(state: State) -> None:
     held = lock(state, ".core.lock", _LOCK_WAIT_S)
     config, opened, registry = open_registry(state, "gateway")
     anchors = open_anchors(state, config)
-    note_start(opened, state)
+    note_start(opened, (state.root / configuration.FILE_NAME).read_bytes())
     authority.ensure(state.tls, config.host)
     store, evictor = open_stores(opened, config, state.archive, state.objects)
 
@@ -72,19 +72,8 @@ async def core(state: State) -> None:
     async with RenderPool(config.rendering.workers) as pool:
         lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
         vault = Vault.load(state.keys)
-        running = Core(
-            config,
-            opened,
-            vault,
-            registry,
-            store,
-            evictor,
-            lanes,
-            state.broker,
-            chores,
-            console.step,
-            lambda: anchors.step(opened),
-        )
+        running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker, chores, console.step)
+        running.anchor = lambda: anchors.step(opened)
         server = await serve(state.socket, running.wake, status)
         task = asyncio.create_task(running.run())
         sweeping = asyncio.create_task(_sweep_archive(evictor))

@@ -77,8 +77,9 @@ _OUTCOMES: dict[Outcome, str] = {"success": "0", "refused": "4", "failed": "8"}
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """``who`` and ``whom`` are ``KIND:IDENTIFIER`` (doctor:D-17, operator:root, pacs:MAIN) or ``gateway``; ``device`` an
-    opaque reference; ``patient`` a PatientID, ``study`` a StudyInstanceUID; ``what`` a layer, ``reason`` free text.
+    """``who`` and ``whom`` are ``KIND:IDENTIFIER`` (doctor:D-17, operator:root, pacs:MAIN) or ``gateway``.
+
+    ``device`` is an opaque reference; ``patient`` a PatientID, ``study`` a StudyInstanceUID; ``what`` a layer.
     """
 
     event: Kind
@@ -98,7 +99,7 @@ class Event:
 
 def message(event: dict[str, Any], at_ms: int, source: str) -> str:
     """An ``AuditMessage`` (PS3.15 section A.5.1), without line breaks. ``source`` is the site."""
-    (code, meaning), kind, action = _CODES[event["kind"]]
+    (code, meaning), kind, action = _CODES[event["event"]]
     root = ElementTree.Element("AuditMessage")
     identification = ElementTree.SubElement(
         root,

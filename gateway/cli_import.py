@@ -1,11 +1,13 @@
 """``mpacs-gateway import``: files, folders, media and ZIPs; pictures and documents become DICOM."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import click
 
+from gateway.audit import Event
 from gateway.cli_support import counted, fail, json_option, print_json, state_option, table
 
 
@@ -46,6 +48,7 @@ def import_files(
 
     _, opened, _ = app.open_registry(state)
     with doorway(state, opened) as (admission, entrance):
+        from gateway.management.index import trail
         from gateway.management.subjects import SubjectRefusedError, find_subject
         from gateway.middleware.importing.importer import Importer
         from gateway.middleware.importing.subject import Wishes
@@ -63,10 +66,24 @@ def import_files(
         importer = Importer(admission, entrance.is_known, "import", subject, wishes)
         reports = list(counted(importer.take(paths), "files"))
         entrance.settle({report.StudyInstanceUID for report in reports if report.StudyInstanceUID})
+        with opened.begin() as connection:
+            trail.record(connection, *_events(reports, app.operator(), patient))
     opened.dispose()
     _show(reports, as_json)
     is_refused = any(report.outcome == "refused" for report in reports)
     sys.exit(1 if is_refused or all(report.outcome == "skipped" for report in reports) else 0)
+
+
+def _events(reports: list[Any], operator: str, patient: str | None) -> list[Event]:
+    """One for each study of which something new came."""
+    counts: Counter[str] = Counter()
+    for report in reports:
+        if report.outcome == "new":
+            counts[report.StudyInstanceUID] += len(report.instances)
+    return [
+        Event("imported", operator, patient=patient or "", study=study, what=f"{count} instances")
+        for study, count in counts.items()
+    ]
 
 
 def _show(reports: list[Any], as_json: bool) -> None:

@@ -36,7 +36,7 @@ def _opened(state: Any) -> Iterator["Quarantine"]:
     with doorway(state, opened) as (admission, entrance):
         from gateway.management.quarantine import Quarantine
 
-        yield Quarantine(opened, admission, entrance.wake)
+        yield Quarantine(opened, admission, entrance.wake, app.operator())
     opened.dispose()
 
 

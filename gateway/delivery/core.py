@@ -59,14 +59,13 @@ class Core:
         broker_folder: Path,
         chores: Callable[[], None] = lambda: None,
         console: Callable[[], Awaitable[None]] | None = None,
-        anchor: Callable[[], None] = lambda: None,
     ) -> None:
         """All parts are given; nothing runs before ``run``.
 
         ``chores`` is called in a thread about once a minute, ``anchor`` (of the audit trail) once a second; ``console``
         is kept going beside the core's own parts.
         """
-        self._anchor = anchor
+        self.anchor: Callable[[], None] = lambda: None
         self._config = config
         self._engine = engine
         self._vault = vault
@@ -303,7 +302,7 @@ class Core:
         await asyncio.sleep(_STORE_S)
 
     async def _keep_anchored(self) -> None:
-        await asyncio.to_thread(self._anchor)
+        await asyncio.to_thread(self.anchor)
         await asyncio.sleep(_TICK_S)
 
     def _sweep(self) -> None:

@@ -10,7 +10,8 @@ from typing import Literal
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from gateway.management.index import arrivals_quarantine, arrivals_read, layers, uses
+from gateway.audit import Event
+from gateway.management.index import arrivals_quarantine, arrivals_read, layers, trail, uses
 from gateway.management.index import arrivals_tables as t
 from gateway.management.index.arrivals_rows import ConflictKind, InstanceRow
 from gateway.management.index.counting import ARCHIVE_BYTES, add
@@ -53,7 +54,8 @@ class UnknownItemError(Exception):
 class Quarantine:
     """Lists, tries again, drops. ``wake`` tells the core that there is something to be done."""
 
-    def __init__(self, engine: Engine, admission: Admission, wake: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, admission: Admission, wake: Callable[[], None], actor: str = "gateway") -> None:
+        self._actor = actor
         self._engine = engine
         self._admission = admission
         self._archive = admission.archive
@@ -95,13 +97,15 @@ class Quarantine:
 
     def drop(self, item: Item) -> None:
         """Delete its bytes and forget it; an instance that was not rendered stays known, as one without its file."""
-        self._forget(item)
+        what = f"{item.what}, {item.digest[:12]}"
+        self._forget(item, Event("quarantine-dropped", self._actor, what=what, reason=item.reason))
         self._wake()
 
-    def _forget(self, item: Item) -> None:
+    def _forget(self, item: Item, *events: Event) -> None:
         """Note, then remove: a cut between them leaves a file that the next start sweeps."""
         with self._archive.holding(item.digest):
             with self._engine.begin() as connection:
+                trail.record(connection, *events)
                 if item.what == "refused":
                     arrivals_quarantine.drop_quarantine(connection, item.digest)
                 elif item.what == "kept apart":

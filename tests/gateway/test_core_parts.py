@@ -169,7 +169,7 @@ def test_keep_going_waits_longer_each_time_and_recovers(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     asyncio.run(scenario())
-    assert slept == [1, 2, 4, 8, 16, 30, 30, 30, 1, 1]
+    assert slept == [1, 2, 4, 8, 10, 10, 10, 10, 1, 1]
 
 
 # ── presence ──────────────────────────────────────────────────────────────────────────────────────────────────────
