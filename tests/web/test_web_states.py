@@ -11,6 +11,7 @@ from tests.support.broker_process import wait_until
 from tests.support.browsers import new_page
 from tests.support.gateways import RunningGateway
 from tests.support.web_engine import LEFT
+from tests.support.web_walk import faults
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180)]
 LEASE_S = 20
@@ -59,6 +60,7 @@ def test_without_a_network_it_opens_until_the_lease_ends(gateway: RunningGateway
     expect(again.locator(".row-link")).to_have_count(1)
     expect(again.locator(".thumb img")).to_be_visible()
     expect(again.locator(".banner.warn").first).to_contain_text("연결이 끊겼습니다")
+    assert not faults(again)
     again.locator(".row-link").click()
     expect(again.get_by_test_id("slice")).to_have_text("1 / 24")
     expect(again.locator(".placeholder")).to_have_count(0)
@@ -69,6 +71,7 @@ def test_without_a_network_it_opens_until_the_lease_ends(gateway: RunningGateway
     expect(again.locator("canvas")).to_have_count(0)
     again.reload()
     expect(again.locator("h1")).to_have_text("병원에 연결되면 다시 열립니다")
+    assert not faults(again)
     assert not any("JFIF" in text or HONG.name in text for text in again.evaluate(LEFT))
     gateway.start()
     # By itself, as it keeps trying.
@@ -82,6 +85,7 @@ def test_access_that_ends_while_it_is_open_shuts_it(gateway: RunningGateway, pag
     gateway.cli("revoke", _device(gateway))
     expect(page.locator("h1")).to_have_text("등록이 해제된 기기입니다", timeout=30_000)
     expect(page.locator("canvas")).to_have_count(0)
+    assert not faults(page)
 
 
 def test_an_order_to_erase_is_followed_and_confirmed(gateway: RunningGateway, page: Page) -> None:
