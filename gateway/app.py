@@ -75,6 +75,11 @@ class State:
         """The core's local socket."""
         return self.root / "core.sock"
 
+    @property
+    def pacs_socket(self) -> Path:
+        """The local socket of the process that talks to the PACS."""
+        return self.root / "pacs.sock"
+
     def index(self, config: Config) -> str:
         """Path or URL of the index."""
         return config.index if "://" in config.index else str(self.root / config.index)
@@ -128,6 +133,7 @@ def open_index(state: State, config: Config) -> "Engine":
         engine,
         movements,
         people,
+        retrieved,
         seen,
         told,
         trail,
@@ -202,7 +208,7 @@ def lock(state: State, name: str = ".lock", wait_s: float = 0.0) -> int:
 
 
 async def run(state: State) -> None:
-    """Supervise broker, core and intake until SIGTERM or SIGINT; prints one line when all are ready.
+    """Supervise broker, core, intake and what talks to PACS, until SIGTERM or SIGINT; says so when all are ready.
 
     Raises StartFailed if one of them never got ready.
     """
@@ -222,6 +228,10 @@ async def run(state: State) -> None:
         Child("core", (*own, "core", *arguments)),
         Child("intake", (*own, "intake", *arguments)),
     ]
+    # What a gateway of before left would promise a PACS that is configured no more.
+    state.pacs_socket.unlink(missing_ok=True)
+    if config.pacs:
+        children.append(Child("pacs", (*own, "pacs", *arguments)))
     supervisor = Supervisor(children)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,4 +1,4 @@
-"""What the supervisor starts: ``python -m gateway.app_process core|intake PARENT STATE``."""
+"""What the supervisor starts: ``python -m gateway.app_process core|intake|pacs PARENT STATE``."""
 
 import asyncio
 import errno
@@ -180,6 +180,19 @@ def _scp_settings(dicom: configuration.Dicom) -> "ScpSettings":
     )
 
 
+# ── the PACS ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pacs(state: State) -> None:
+    """Asks PACS, for the core and the command line; ends on SIGTERM."""
+    from gateway.app_pacs import serve_pacs
+
+    config, opened, _ = open_registry(state)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    serve_pacs(state, config, opened, _say_ready, stop)
+
+
 def main() -> None:
     """One process, until SIGTERM; exit 1 with a reason in the log if it cannot go on."""
     part, parent, root = sys.argv[1:]
@@ -192,6 +205,8 @@ def main() -> None:
     try:
         if part == "core":
             asyncio.run(core(State(Path(root))))
+        elif part == "pacs":
+            pacs(State(Path(root)))
         else:
             intake(State(Path(root)))
     except (ConfigError, AlreadyRunning) as error:

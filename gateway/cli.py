@@ -14,6 +14,7 @@ from gateway.cli_authority import authority
 from gateway.cli_census import admit, census, discharge, transfer
 from gateway.cli_devices import devices, revoke, wipe
 from gateway.cli_import import import_files
+from gateway.cli_pacs import pacs
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
@@ -201,6 +202,7 @@ main.add_command(census)
 main.add_command(devices)
 main.add_command(revoke)
 main.add_command(wipe)
+main.add_command(pacs)
 main.add_command(profile)
 main.add_command(quarantine)
 main.add_command(survey)

@@ -104,6 +104,19 @@ def progress(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
+@contextmanager
+def measured(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where that is a terminal; call what it gives with how many are done of how many."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
 def counted(items: Iterable[_T], what: str) -> Iterator[_T]:
     """The same items, while a bar on standard error says how many there were; nothing where nobody looks."""
     if not sys.stderr.isatty():

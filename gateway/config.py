@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from gateway import config_pacs
+from gateway.config_pacs import Pacs, Prefetch, Retrieval
 from wire.errors import NameInvalid
 from wire.names import check_site
 
@@ -29,6 +31,19 @@ class ConfigError(Exception):
     """The configuration is missing or not valid; the text says where and what to do."""
 
 
+class DicomTls(Struct, frozen=True, forbid_unknown_fields=True):
+    """A second port of the storage SCP, over TLS (PS3.15 annex B, BCP 195). PEM files, relative to the state folder.
+
+    ``authority``: senders must show a certificate of this one; empty: they need none. ``host`` empty: as the other.
+    """
+
+    certificate: str
+    key: str
+    authority: str = ""
+    host: str = ""
+    port: AnyPort = 2762
+
+
 class Dicom(Struct, frozen=True, forbid_unknown_fields=True):
     """The storage SCP. Empty allow-lists admit everybody; set them in a hospital."""
 
@@ -39,6 +54,7 @@ class Dicom(Struct, frozen=True, forbid_unknown_fields=True):
     allow_addresses: list[str] = field(default_factory=list)
     max_associations: Annotated[int, Meta(ge=1, le=200)] = 20
     network_timeout_s: Seconds = 30.0
+    tls: DicomTls | None = None
 
 
 class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +170,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     store: Store = field(default_factory=Store)
     wards: Wards = field(default_factory=Wards)
     audit: Audit = field(default_factory=Audit)
+    pacs: list[Pacs] = field(default_factory=list)
+    retrieval: Retrieval = field(default_factory=Retrieval)
+    prefetch: Prefetch = field(default_factory=Prefetch)
 
     @property
     def tls(self) -> bool:
@@ -248,6 +267,7 @@ def parse(data: bytes, where: str) -> Config:
 def check(config: Config) -> None:
     """What types do not say; NameInvalid or ValueError names the key."""
     check_site(config.site)
+    config_pacs.check(config.pacs, config.prefetch)
     _check_host("host", config.host)
     if config.mqtt.listen and not is_address(config.mqtt.listen):
         raise ValueError("mqtt.listen: an IP address, or empty")
@@ -260,6 +280,8 @@ def check(config: Config) -> None:
         except ValueError as error:
             raise ValueError(f"dicom.allow_addresses: {error}") from None
     ports = {"dicom.port": config.dicom.port, "mqtt.port": config.mqtt.port, "https.port": config.https.port}
+    if config.dicom.tls:
+        ports["dicom.tls.port"] = config.dicom.tls.port
     if config.tls:
         ports["mqtt.local_port"] = config.local_port
     for (one, port), (other, same) in itertools.combinations(ports.items(), 2):

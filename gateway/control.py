@@ -17,7 +17,7 @@ _SUN_PATH_BYTES = 100
 
 
 @contextlib.contextmanager
-def _address(path: Path) -> Iterator[str]:
+def address(path: Path) -> Iterator[str]:
     """A path that fits ``sun_path`` (108 bytes): through the open folder where the state folder's is too long."""
     text = str(path)
     if len(text.encode()) < _SUN_PATH_BYTES:
@@ -54,8 +54,8 @@ async def serve(path: Path, wake: Callable[[], None], status: Callable[[], dict[
     path.unlink(missing_ok=True)  # noqa: ASYNC240  # once, before anything is served
     old = os.umask(0o177)
     try:
-        with _address(path) as address:
-            return await asyncio.start_unix_server(talk, address)
+        with address(path) as place:
+            return await asyncio.start_unix_server(talk, place)
     finally:
         os.umask(old)
 
@@ -97,8 +97,8 @@ class Client:
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             self._socket.settimeout(_TIMEOUT_S)
-            with _address(self._path) as address:
-                self._socket.connect(address)
+            with address(self._path) as place:
+                self._socket.connect(place)
         return self._socket
 
     def close(self) -> None:

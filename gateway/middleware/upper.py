@@ -151,6 +151,9 @@ class DataSetSink(BytesIO):
 class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]  # as above
     """Receives messages with their data sets on disk, and bounds what a peer can make it hold."""
 
+    sink = DataSetSink
+    waiting = _WAITING_LIMIT
+
     def __init__(self, assoc: Association, open_spool: Callable[[DIMSEMessage], Spool]) -> None:
         super().__init__(assoc)
         self._open_spool = open_spool
@@ -160,10 +163,10 @@ class SpoolingProvider(DIMSEServiceProvider):  # type: ignore[misc]  # as above
         """As the library's. Raises ValueError, which ends the association, when a bound is passed."""
         message: DIMSEMessage | None = self.message
         if message is None:
-            if self.msg_queue.qsize() >= _WAITING_LIMIT:
+            if self.msg_queue.qsize() >= self.waiting:
                 raise ValueError("too many requests without waiting for an answer")
             message = DIMSEMessage()
-            sink = DataSetSink(message, self._open_spool)
+            sink = self.sink(message, self._open_spool)
             message.data_set = sink
             self.message: DIMSEMessage | None = message
             self._sinks = [known for known in self._sinks if known.spool is None or known.spool.is_open][-64:]

@@ -1,0 +1,106 @@
+"""Queries as data sets and answers as DICOM JSON: the character sets of both ways stand here."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataset import Dataset
+
+from gateway.middleware.attributes import AttributeCache, tags
+from gateway.middleware.charset import mark_of, reading_of
+from gateway.middleware.pacs.query import RETURNED, Level, Query, wide_name
+
+log = logging.getLogger(__name__)
+
+_TEXT_VRS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+_KEYS: dict[str, tuple[int, ...]] = {level: tags(*keywords) for level, keywords in RETURNED.items()}
+_TEXT: dict[str, tuple[int, ...]] = {
+    level: tuple(tag for tag in found if dictionary_VR(tag) in _TEXT_VRS) for level, found in _KEYS.items()
+}
+
+
+def identifiers(query: Query, charsets: Sequence[str]) -> Iterator[Dataset]:
+    """The C-FIND identifier, once in each character set that can say it; only one where all is ASCII."""
+    filters = dict(query.filters)
+    if "PatientName" in filters:
+        filters["PatientName"] = wide_name(filters["PatientName"])
+    if all(text.isascii() for text in filters.values()):
+        yield _identifier(query.level, filters, "")
+        return
+    for charset in charsets:
+        if _says(charset, filters):
+            yield _identifier(query.level, filters, charset)
+
+
+def _identifier(level: Level, filters: dict[str, str], charset: str) -> Dataset:
+    data = Dataset()
+    if charset:
+        # A code extension is added to the default repertoire (PS3.5 section 6.1.2.5), a set of its own replaces it.
+        data.SpecificCharacterSet = ["", charset] if charset.startswith("ISO 2022") else charset
+    data.QueryRetrieveLevel = level
+    for keyword in RETURNED[level]:
+        setattr(data, keyword, None)
+    for keyword, text in filters.items():
+        is_list = keyword.endswith("UID") or keyword == "ModalitiesInStudy"
+        setattr(data, keyword, text.split("\\") if is_list and "\\" in text else text)
+    return data
+
+
+def _says(charset: str, filters: dict[str, str]) -> bool:
+    try:
+        for text in filters.values():
+            text.encode(python_encoding.get(charset, charset))
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def retrieve_identifier(StudyInstanceUID: str, SeriesInstanceUID: str, SOPInstanceUIDs: Sequence[str]) -> Dataset:
+    """The identifier of C-GET and C-MOVE at the lowest level that is named (PS3.4 section C.4.2.1.4)."""
+    data = Dataset()
+    data.QueryRetrieveLevel = "IMAGE" if SOPInstanceUIDs else "SERIES" if SeriesInstanceUID else "STUDY"
+    data.StudyInstanceUID = StudyInstanceUID
+    if SeriesInstanceUID:
+        data.SeriesInstanceUID = SeriesInstanceUID
+    if SOPInstanceUIDs:
+        data.SOPInstanceUID = list(SOPInstanceUIDs)
+    return data
+
+
+def attributes(level: Level, answer: Dataset) -> dict[str, Any]:
+    """One answer as DICOM JSON: of it what was asked for, in bounds, its text read as it was meant. Raises nothing."""
+    reading = reading_of(answer, _TEXT[level])
+    if reading.encodings:
+        is_implicit, is_little = answer.original_encoding
+        answer.set_original_encoding(bool(is_implicit), is_little is not False, list(reading.encodings))
+    more = mark_of(reading) if reading.is_guess else {}
+    found: dict[str, Any] = {}
+    cache = AttributeCache()
+    for tag in _KEYS[level]:
+        try:
+            found |= json.loads(cache.encode(answer, (tag,)))
+        except Exception as error:  # whatever a parser does with a stranger's bytes, the other elements are read
+            log.info("an element of an answer cannot be read: %s", type(error).__name__)
+    return {**found, **more}
+
+
+def trimmed(level: Level, answer: dict[str, Any]) -> dict[str, Any]:
+    """The same of an answer that is DICOM JSON already (QIDO-RS)."""
+    names = [f"{tag:08X}" for tag in _KEYS[level]]
+    return {
+        name: element
+        for name in names
+        if isinstance(element := answer.get(name), dict) and len(json.dumps(element)) <= 4096
+    }
+
+
+def tag_name(keyword: str) -> str:
+    """``0020000D`` of ``StudyInstanceUID``."""
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    return f"{tag:08X}"
