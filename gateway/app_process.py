@@ -1,11 +1,13 @@
 """What the supervisor starts: ``python -m gateway.app_process core|intake|pacs PARENT STATE``."""
 
 import asyncio
+import dataclasses
 import errno
 import json
 import logging
 import os
 import signal
+import ssl
 import sys
 import threading
 import traceback
@@ -150,6 +152,7 @@ def intake(state: State) -> None:
             entrance.on_refused,
             ready=lambda port: _say_ready(port=port),
             stop=stop,
+            secured=_secured(config.dicom, state),
         )
         if folder is not None:
             folder.join(_FOLDER_WAIT_S)
@@ -157,13 +160,33 @@ def intake(state: State) -> None:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
             raise
         _log.error(
-            "DICOM port %d on %s cannot be used (%s): end the program that has it, or change dicom in %s",
-            config.dicom.port,
+            "DICOM port %s on %s cannot be used (%s): end the program that has it, or change dicom in %s",
+            f"{config.dicom.port} or {config.dicom.tls.port}" if config.dicom.tls else str(config.dicom.port),
             config.dicom.host,
             error.strerror,
             configuration.FILE_NAME,
         )
         sys.exit(1)
+
+
+def _secured(dicom: configuration.Dicom, state: State) -> "ScpSettings | None":
+    """The second SCP, over TLS. ConfigError where its files cannot be used."""
+    tls = dicom.tls
+    if tls is None:
+        return None
+    from gateway.middleware.scp_settings import TlsSettings
+
+    files = TlsSettings(
+        state.root / tls.certificate, state.root / tls.key, state.root / tls.authority if tls.authority else None
+    )
+    try:
+        files.context()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"dicom.tls: its certificate, key or authority cannot be used ({type(error).__name__})"
+        ) from None
+    plain = _scp_settings(dicom)
+    return dataclasses.replace(plain, host=tls.host or plain.host, port=tls.port, tls=files)
 
 
 def _scp_settings(dicom: configuration.Dicom) -> "ScpSettings":

@@ -48,6 +48,7 @@ def run_intake(
     on_refused: Callable[[Refusal], None],
     ready: Callable[[int], None],
     stop: threading.Event,
+    secured: ScpSettings | None = None,
 ) -> None:
     """Receive until ``stop`` is set. Call it in the process's main thread, or in any.
 
@@ -59,9 +60,10 @@ def run_intake(
         on_refused: see ``StorageScp``.
         ready: told the port once senders can connect.
         stop: set by whoever wants it to end; also a ``multiprocessing.Event`` will do.
+        secured: of a second one, over TLS; None: there is none.
 
     Raises:
-        OSError: the port is taken, or the archive's folder cannot be used.
+        OSError: a port is taken, or the archive's folder or a certificate cannot be used.
     """
     import_light()
     from gateway.middleware.archive import Archive  # after import_light
@@ -72,13 +74,16 @@ def run_intake(
     swept = archive.sweep()
     if swept:
         log.info("swept %d temporary files that a cut left", swept)
-    scp = StorageScp(settings, archive, on_arrival, on_association_end, on_refused)
-    port = scp.start()
+    several = [
+        StorageScp(one, archive, on_arrival, on_association_end, on_refused) for one in (settings, secured) if one
+    ]
     try:
-        ready(port)
+        ports = [scp.start() for scp in several]
+        ready(ports[0])
         stop.wait()
     finally:
-        scp.stop()
+        for scp in several:
+            scp.stop()
 
 
 def keep_identities_out_of_logs() -> None:

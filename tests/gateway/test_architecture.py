@@ -40,7 +40,8 @@ from gateway.console import server
 from gateway.delivery import core
 from gateway.management import announcer, authority, broker_files, object_store, registry, vault, workers
 from gateway.management.studio import studio
-from gateway.management.index import arrivals, arrivals_tables, deliveries, engine, people, told
+from gateway.management.index import arrivals, arrivals_tables, deliveries, engine, people, retrieved, told
+from gateway.middleware.pacs import client
 """
 INTAKE = """
 from gateway import app_process
@@ -114,11 +115,12 @@ def test_the_supervisor_as_it_really_starts_is_small(tmp_path: Path) -> None:
                 "gateway/management",
                 "gateway/app.py",
                 "gateway/app_import.py",
+                "gateway/app_pacs.py",
                 "gateway/app_status.py",
                 "gateway/delivery",
             },
         ),
-        ("gateway", "aiohttp", {"gateway/console"}),
+        ("gateway", "aiohttp", {"gateway/console", "gateway/middleware/pacs/web.py"}),
         ("gateway", "segno", {"gateway/cli.py"}),
         ("gateway", "rich", {"gateway/cli_support.py"}),
     ],

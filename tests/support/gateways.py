@@ -24,14 +24,14 @@ import yaml
 
 from tests.support.broker_process import free_port, wait_until
 
-Part = Literal["supervisor", "broker", "core", "intake"]
+Part = Literal["supervisor", "broker", "core", "intake", "pacs"]
 Study = dict[str, Any]
 """As ``mpacs-gateway studies --json`` prints it."""
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 25.0
 CLI_TIMEOUT_S = 60.0
-_MARKS: dict[Part, str] = {"broker": "-m\0broker\0run", "core": "\0core\0", "intake": "\0intake\0"}
+_MARKS: dict[Part, str] = {"broker": "-m\0broker\0run", "core": "\0core\0", "intake": "\0intake\0", "pacs": "\0pacs\0"}
 
 
 def program(name: str) -> str:

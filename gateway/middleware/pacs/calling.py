@@ -32,6 +32,7 @@ _CONNECT_S = 10.0
 _ANSWER_LIMIT_BYTES = 16 << 20
 _WAITING = 64
 _STOP_S = 5.0
+_IDLE_S = 0.02
 
 
 def client_context(tls: PacsTls, root: Path) -> ssl.SSLContext:
@@ -92,6 +93,13 @@ class _Provider(SpoolingProvider):
                 break
             time.sleep(0.002)
         super().receive_primitive(primitive)
+
+    def get_msg(self, block: bool = False) -> Any:
+        """The association's own thread, which asks without blocking, must not take the answer to a request of ours."""
+        if block:
+            return super().get_msg(block)
+        time.sleep(_IDLE_S)
+        return None, None
 
 
 class _Entity(AE):  # type: ignore[misc]  # pynetdicom is not annotated for strict checking

@@ -11,7 +11,7 @@ from pynetdicom import build_role, evt
 from pynetdicom.presentation import PresentationContext
 
 from gateway.config_pacs import Pacs
-from gateway.middleware.admission import Admission, Admitted, Expected
+from gateway.middleware.admission import Admission, Expected
 from gateway.middleware.attributes import AttributeCache
 from gateway.middleware.header import legal_uid, read_header
 from gateway.middleware.pacs import identifiers
@@ -21,7 +21,7 @@ from gateway.middleware.pacs.errors import PacsAway, PacsRefused, QueryInvalid
 from gateway.middleware.pacs.peer import Wanted
 from gateway.middleware.pacs.query import UNIQUE, Query, Stored, is_named, value
 from gateway.middleware.part10 import preamble_and_meta
-from gateway.middleware.refusal import HeaderError
+from gateway.middleware.refusal import HeaderError, Refusal
 from gateway.middleware.spool import Spool
 
 _VERIFICATION = "1.2.840.10008.1.1"
@@ -85,7 +85,9 @@ class Dimse:
     def _ask(self, assoc: Any, model: str, question: Dataset, number: int, level: Any) -> Iterator[dict[str, Any]]:
         for status, answer in assoc.send_c_find(question, model, msg_id=number):
             if "Status" not in status:
-                raise PacsAway("it was cut off, or silent for too long, while it searched")
+                raise PacsAway(
+                    "it broke off, or was silent for too long, while it searched: does it let our AE title search?"
+                )
             if status.Status in _PENDING:
                 if answer is not None:
                     yield identifiers.attributes(level, answer)
@@ -143,7 +145,9 @@ class Dimse:
         expected = Expected(str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
         result = self._admission.admit(spool, f"pacs-{self._settings.name}", expected, cache)
         status = Dataset()
-        status.Status = 0x0000 if isinstance(result, Admitted) else result.reason.status
+        # What is in quarantine is safe there. Told of a failure, some PACS would end the whole retrieval.
+        is_lost = isinstance(result, Refusal) and not result.reason.quarantined
+        status.Status = result.reason.status if isinstance(result, Refusal) and is_lost else 0x0000
         return status
 
     # ── C-STORE ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,7 +184,7 @@ def _follow(answers: Iterator[tuple[Dataset, Dataset | None]], on_instance: Call
     """Read the answers to the end. What the PACS could not send is found out by looking, not by its counts."""
     for status, _ in answers:
         if "Status" not in status:
-            raise PacsAway("it was cut off, or silent for too long, while it sent")
+            raise PacsAway("it broke off, or was silent for too long, while it sent")
         number = int(status.Status)
         if number in _PENDING:
             on_instance()

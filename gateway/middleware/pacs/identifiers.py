@@ -10,6 +10,7 @@ from typing import Any
 from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.valuerep import PersonName
 
 from gateway.middleware.attributes import AttributeCache, tags
 from gateway.middleware.charset import mark_of, reading_of
@@ -18,6 +19,8 @@ from gateway.middleware.pacs.query import RETURNED, Level, Query, wide_name
 log = logging.getLogger(__name__)
 
 _TEXT_VRS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+_ESCAPES = {"ISO 2022 IR 149": ("euc_kr", b"\x1b$)C"), "ISO 2022 IR 58": ("gb2312", b"\x1b$)A")}
+"""Sets that stand in G1 beside ASCII, so that wildcards need no escape back."""
 _KEYS: dict[str, tuple[int, ...]] = {level: tags(*keywords) for level, keywords in RETURNED.items()}
 _TEXT: dict[str, tuple[int, ...]] = {
     level: tuple(tag for tag in found if dictionary_VR(tag) in _TEXT_VRS) for level, found in _KEYS.items()
@@ -48,6 +51,12 @@ def _identifier(level: Level, filters: dict[str, str], charset: str) -> Dataset:
     for keyword, text in filters.items():
         is_list = keyword.endswith("UID") or keyword == "ModalitiesInStudy"
         setattr(data, keyword, text.split("\\") if is_list and "\\" in text else text)
+    if charset in _ESCAPES and (name := filters.get("PatientName", "")).startswith("*"):
+        # pydicom writes the escape sequence first of all, where no stored name has it: a PACS that compares bytes
+        # (many do) would find nothing. Both forms are right (PS3.5 section 6.1.2.5.3).
+        codec, escape = _ESCAPES[charset]
+        encoded = b"*" + escape + name[1:].encode(codec)
+        data.PatientName = PersonName(encoded, ["iso8859", codec])
     return data
 
 

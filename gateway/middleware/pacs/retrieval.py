@@ -18,6 +18,8 @@ _MOST_SERIES = 5_000
 _LIST = 64
 """UIDs in one request: short enough for PACS that keep them in a field of 4,096 characters."""
 _ROUNDS = 3
+_MOST_SINGLES = 200
+"""Of these, so many instances are asked for one by one."""
 _TELL_S = 0.2
 _SERIES_UID, _INSTANCE_UID, _CLASS_UID = map(tag_name, ("SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"))
 
@@ -51,8 +53,16 @@ class Inventory:
     series: dict[str, str] = field(default_factory=dict)
     classes: dict[str, str] = field(default_factory=dict)
 
+    def members(self, wanted: Wanted) -> set[str]:
+        """The instances for which ``wanted`` asks."""
+        within = wanted.SeriesInstanceUID
+        return set(wanted.instances) or {uid for uid, place in self.series.items() if place == within or not within}
+
     def wanted(self, missing: set[str], batch: int) -> list[Wanted]:
-        """The requests that bring exactly ``missing``."""
+        """The requests that bring exactly ``missing``: one where that is everything."""
+        if missing and len(missing) == len(self.series) and batch > 1:
+            several = sorted(set(self.series.values()))
+            return [Wanted(several[0] if len(several) == 1 else "", (), frozenset(filter(None, self.classes.values())))]
         found = []
         for series, instances in by_series(self.series, missing, batch):
             members = instances or [one for one, place in self.series.items() if place == series]
@@ -154,14 +164,19 @@ class Retrieval:
             if not missing or self._stop.is_set():
                 break
             try:
-                for wanted in self._inventory.wanted(missing, _LIST):
+                # A PACS may end a whole request at the first instance that is refused: the last round asks one by one.
+                is_last = number == _ROUNDS - 1
+                for wanted in self._inventory.wanted(missing, 1 if is_last else _LIST):
                     self._fetch_one(peer, wanted, is_first=number == 0)
                 reason = "it did not send them, or they were refused at the door: see `mpacs-gateway quarantine list`"
             except PacsError as error:
                 reason = str(error)
-            before, missing = missing, self._missing()
+                if isinstance(error, PacsAway):
+                    missing = self._missing()
+                    break
+            missing = self._missing()
             self._report(missing=missing, must=True)
-            if number and len(missing) == len(before):
+            if len(missing) > _MOST_SINGLES and number == _ROUNDS - 2:
                 break
         self._store.settle(scope.StudyInstanceUID)
         total = len(self._inventory.series)
@@ -184,11 +199,7 @@ class Retrieval:
                     with peer.turn() as way:
                         way.fetch(self._scope.StudyInstanceUID, one, self._report)
                 except PacsAway:
-                    members = one.instances or tuple(
-                        uid for uid, place in self._inventory.series.items() if place == one.SeriesInstanceUID
-                    )
-                    missing = self._missing().intersection(members)
-                    left[:1] = self._inventory.wanted(missing, _LIST) if missing else []
+                    left[:1] = self._inventory.wanted(self._missing() & self._inventory.members(one), _LIST)
                     raise
                 left.pop(0)
 

@@ -1,0 +1,105 @@
+"""The PACS service in this process, over a state folder of its own; and studies to put into a PACS."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import yaml
+from pydicom.data import get_testdata_file
+
+from gateway import app
+from gateway import config as configuration
+from gateway.app_pacs import pacs_service
+from gateway.config import Config
+from gateway.management.index import retrieved
+from gateway.middleware.pacs.query import Retrieved
+from gateway.middleware.pacs.retrieval import Scope
+from gateway.middleware.pacs.service import PacsService
+from tests.support.broker_process import free_port
+from tests.support.pacs import Orthanc, Qrscp
+
+STUDY = "1.2.826.0.1.3680043.8.498.1"
+HONG = "Hong^Gildong=洪^吉洞=홍^길동"
+
+
+def make_study(
+    folder: Path,
+    per_series: Sequence[int] = (3, 2),
+    study: str = STUDY,
+    patient: str = "P-1",
+    name: str = HONG,
+    **more: Any,
+) -> list[Path]:
+    """CT series of small slices, text in ISO 2022 IR 149; ``more`` by keyword. UIDs: STUDY.series.instance."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
+    data.SpecificCharacterSet = ["", "ISO 2022 IR 149"]
+    data.PatientName, data.PatientID, data.StudyInstanceUID = name, patient, study
+    for keyword, value in more.items():
+        setattr(data, keyword, value)
+    files = []
+    for series, count in enumerate(per_series, 1):
+        data.SeriesInstanceUID, data.SeriesNumber = f"{study}.{series}", series
+        for number in range(1, count + 1):
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{study}.{series}.{number}"
+            data.InstanceNumber = number
+            files.append(folder / f"{study}.{series}.{number}.dcm")
+            data.save_as(files[-1])
+    return files
+
+
+def settings_of(peer: Orthanc | Qrscp, way: str, **more: Any) -> dict[str, Any]:
+    """An entry of the list ``pacs``: ``way`` is get, move or web."""
+    if way == "web":
+        assert isinstance(peer, Orthanc)
+        return {"name": "main", "dicomweb": peer.dicomweb, "tries": 1, **more}
+    place = {"aet": peer.aet, "host": "127.0.0.1", "port": peer.port}
+    return {"name": "main", **place, "via": way, "tries": 1, "timeout_s": 20.0, **more}
+
+
+@dataclass
+class Desk:
+    """A gateway's state without its processes."""
+
+    state: app.State
+    config: Config
+    engine: Any
+    service: PacsService
+
+    def retrieve(self, study: str = STUDY, series: str = "", tell: Any = None, **more: Any) -> Retrieved:
+        scope = Scope(study, series, more.get("pacs", ""), more.get("must_ask", False))
+        return self.service.retrieve(scope, tell or (lambda _: None))
+
+    def here(self, study: str = STUDY) -> set[str]:
+        with self.engine.connect() as connection:
+            return {uid for uid, is_here in retrieved.here(connection, study).items() if is_here}
+
+
+@contextlib.contextmanager
+def desk(folder: Path, *pacs: dict[str, Any], **sections: Any) -> Iterator[Desk]:
+    """A state folder with these PACS."""
+    state = app.State(folder)
+    app.init(state, Config(site="desk", https=configuration.Https(port=free_port())))
+    path = folder / configuration.FILE_NAME
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "pacs": list(pacs), **sections}))
+    config, opened, _ = app.open_registry(state)
+    with pacs_service(state, config, opened) as service:
+        yield Desk(state, config, opened, service)
+    opened.dispose()
+
+
+def take_in(folder: Path, files: Sequence[Path]) -> None:
+    """Into the store of a gateway whose state is ``folder``, as an import would."""
+    from gateway.app_import import doorway
+
+    state = app.State(folder)
+    _, opened, _ = app.open_registry(state)
+    with doorway(state, opened) as (admission, _):
+        for path in files:
+            admission.admit_file(path, "test")
+    opened.dispose()
