@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
+from device_client.cli_display import add_to
 from device_client.errors import Busy, DeviceError
 from wire.messages import Layer
 
@@ -304,3 +305,6 @@ def watch() -> None:
         _ask({"op": "watch"}, told)
     except KeyboardInterrupt:
         return
+
+
+add_to(main, _folder, _state_option)

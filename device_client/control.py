@@ -104,9 +104,13 @@ class ControlServer:
             await send({"result": result})
 
 
-def ask(folder: Path, request: Message, told: Callable[[Message], None]) -> Any:
-    """The result of ``request``; ``told`` gets what comes before it. OSError if no process listens."""
+def ask(folder: Path, request: Message, told: Callable[[Message], None], timeout_s: float | None = None) -> Any:
+    """The result of ``request``; ``told`` gets what comes before it. OSError if no process listens.
+
+    ``timeout_s`` is how long it may be silent.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(timeout_s)
         with _short_path(folder) as path:
             client.connect(path)
         client.sendall(json.dumps(request).encode() + b"\n")

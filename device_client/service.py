@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from device_client import attributes, control
+from device_client import attributes, board, control
 from device_client.agent import Agent
 from device_client.control import Message, Send
 from device_client.desk import Desk, perform, view
 from device_client.errors import Busy, DeviceError, LeaseEnded, NotRunning
-from device_client.events import Event, EventStream
+from device_client.events import Event, Events, EventStream
 from device_client.orders import REFUSALS
 from device_client.store.state import State, Store
 
@@ -23,21 +23,45 @@ _PROGRESS_EVERY_S = 0.5
 _SEND_S = 10.0
 
 
+class _Gateways:
+    """Which gateways say that they are there, over the connection that stands."""
+
+    def __init__(self, events: Events) -> None:
+        self._said: dict[str, bool] = {}
+        events.listen(self._take)
+
+    def _take(self, event: Event) -> None:
+        if event["event"] == "gateway":
+            self._said[event["gateway"]] = event["online"]
+        elif event["event"] in ("connected", "disconnected"):
+            self._said.clear()
+
+    @property
+    def is_online(self) -> bool:
+        """Any of them, or none has said anything yet."""
+        return any(self._said.values()) or not self._said
+
+
 class Service:
     """Answers in the running process."""
 
     def __init__(self, agent: Agent) -> None:
         """``agent`` owns link and store."""
         self._agent = agent
+        self._gateways = _Gateways(agent.events)
 
     async def handle(self, request: Message, send: Send) -> Any:
         """See control.Handle."""
         if request.get("op") == "watch":
             await self._watch(send)
         household = self._agent.household
+        if request.get("op") == "board":
+            return await self._board(household.store if household is not None else None)
         if household is None:
             raise LeaseEnded
         store = household.store
+        if request.get("op") in board.OPS:
+            return await asyncio.to_thread(board.answer, store, board.entries(store), request)
         loop = asyncio.get_running_loop()
         desk = Desk(store, view(store))
 
@@ -54,6 +78,16 @@ class Service:
         finally:
             stream.close()
             await self._follow_up(store, desk)
+
+    async def _board(self, store: Store | None) -> Message:
+        """All that a wall shows, and how sure it is; without a lease that there is none."""
+        link = {"connected": self._agent.connected, "gateway": self._gateways.is_online}
+        if store is None:
+            return {"store": "lease-ended", "now": self._agent.state.clock.now_ms(), **link}
+        found = board.entries(store)
+        standing = board.standing(store)
+        studies = await asyncio.to_thread(lambda: [board.describe(store, entry) for entry in found])
+        return {"store": "open", "now": store.state.clock.now_ms(), **link, "recipients": standing, "studies": studies}
 
     async def _order(self, store: Store, result: Message, stream: EventStream) -> Message:
         """Send an order that was wished, and say what the gateway answers to it if it does in time."""
@@ -133,6 +167,8 @@ def request(folder: Path, message: Message, told: Callable[[Message], None]) -> 
 def _without_process(state: State, message: Message, told: Callable[[Message], None]) -> Any:
     try:
         store = state.unlock()
+        if message.get("op") in ("board", *board.OPS):
+            return board.answer(store, board.entries(store), message)
         desk = Desk(store, view(store))
         result = perform(desk, message, lambda done, total: told({"progress": [done, total]}))
         if desk.receipts:
