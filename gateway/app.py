@@ -131,6 +131,7 @@ def open_index(state: State, config: Config) -> "Engine":
         deliveries,
         devices,
         engine,
+        grants,
         movements,
         people,
         retrieved,

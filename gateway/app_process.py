@@ -53,6 +53,7 @@ async def core(state: State) -> None:
     from gateway.management.studio.studio import studios
     from gateway.management.vault import Vault
     from gateway.management.workers import RenderPool
+    from gateway.middleware.pacs.client import PacsClient
 
     asyncio.get_running_loop().set_exception_handler(_log_loop_error)
     # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
@@ -74,7 +75,8 @@ async def core(state: State) -> None:
     async with RenderPool(config.rendering.workers) as pool:
         lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
         vault = Vault.load(state.keys)
-        running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker, chores, console.step)
+        pacs = PacsClient(state.pacs_socket)
+        running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker, pacs, chores, console.step)
         running.anchor = lambda: anchors.step(opened)
         server = await serve(state.socket, running.wake, status)
         task = asyncio.create_task(running.run())

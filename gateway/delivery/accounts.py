@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.audit import Event, Kind, Outcome
-from gateway.management.index import arrivals_read, told, trail
+from gateway.management.index import arrivals_read, people, told, trail
 from gateway.management.index.people import Device, Profile
 
 _REMEMBERED = 20_000
@@ -54,6 +54,27 @@ class Accounts:
         with self._engine.connect() as connection:
             study_id = told.study_announced(connection, device.reference, study_ref) if study_ref else None
         self._write(device, profile, kind, outcome, study_id, what, reason)
+
+    def note(
+        self, device: Device, profile: Profile, kind: Kind, outcome: Outcome, study: str, whom: str, what: str
+    ) -> None:
+        """A request about ``study`` (StudyInstanceUID) or about none; ``whom`` is a profile's reference, or empty."""
+        if outcome == "refused" and not self._may_note_refusal(device.device):
+            return
+        with self._engine.begin() as connection:
+            row = arrivals_read.study(connection, study) if study else None
+            other = people.profile_by_reference(connection, whom) if whom else None
+            event = Event(
+                kind,
+                f"{profile.kind}:{profile.identifier}",
+                outcome,
+                device=device.device,
+                whom=f"{other.kind}:{other.identifier}" if other is not None else "",
+                patient=row.PatientID if row is not None else "",
+                study=study,
+                what=what,
+            )
+            trail.record(connection, event)
 
     def _is_new(self, key: Hashable, for_s: float) -> bool:
         now = time.monotonic()

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.engine import Engine
 
 from gateway.config import Config
+from gateway.delivery.asks import Asks
 from gateway.delivery.health import Health
 from gateway.delivery.herald import Herald
 from gateway.delivery.lanes import Lanes
@@ -23,13 +24,14 @@ from gateway.management.announcer import Announcer
 from gateway.management.broker_files import AccessFile
 from gateway.management.census import Census, People
 from gateway.management.evictor import Evictor
-from gateway.management.index import arrivals, deliveries, devices, people
+from gateway.management.index import arrivals, deliveries, devices, grants, people
 from gateway.management.object_store import ObjectStore
 from gateway.management.orders import Orders
 from gateway.management.registry import Registry
 from gateway.management.replay import Replay
 from gateway.management.studio.studio import Studio, layers_made
 from gateway.management.vault import Vault
+from gateway.middleware.pacs.client import PacsClient
 from wire import topics
 from wire.messages import OFFLINE, ONLINE
 
@@ -57,10 +59,11 @@ class Core:
         evictor: Evictor,
         studios: Sequence[Studio],
         broker_folder: Path,
+        pacs: PacsClient,
         chores: Callable[[], None] = lambda: None,
         console: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """All parts are given; nothing runs before ``run``.
+        """All parts are given; nothing runs before ``run``. ``pacs`` is asked where the own store lacks something.
 
         ``chores`` is called in a thread about once a minute, ``anchor`` (of the audit trail) once a second; ``console``
         is kept going beside the core's own parts.
@@ -86,27 +89,19 @@ class Core:
         self._pump = Pump(self._link, store, self._lost)
         self._turns = [Turns(engine, studio, self._tell, self._health) for studio in studios]
         self._replay = Replay(engine)
-        self._requests = Requests(
-            engine,
-            vault,
-            config.site,
-            registry,
-            announcer,
-            Orders(engine, self._census, layers),
-            self._replay,
-            self._census,
-            self._herald,
-            self._link,
-            self._pump,
-            self._presence,
-        )
-        self._lanes = Lanes(self._handle, lambda error: self._health.trouble("a request", error))
+        self._asks = Asks(engine, self._census, self._herald, pacs, config, self._failed)
+        self._requests = self._answering(Orders(engine, self._census, layers), announcer, registry)
+        self._lanes = Lanes(self._handle, self._failed)
         self._lost_objects: set[str] = set()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections = 0
         self._greeted = 0
         self._wire()
+
+    def _answering(self, orders: Orders, announcer: Announcer, registry: Registry) -> Requests:
+        return Requests(self._engine, self._vault, self._config.site, registry, announcer, orders, self._replay,
+                        self._census, self._herald, self._link, self._pump, self._presence, self._asks)  # fmt: skip
 
     def _wire(self) -> None:
         """Who hears of what."""
@@ -142,6 +137,7 @@ class Core:
                     group.create_task(self._health.keep_going("the console", self._console))
         finally:
             await self._lanes.stop()
+            await self._asks.stop()
             if self._link.connected.is_set():
                 with contextlib.suppress(LinkDown, TimeoutError):
                     await asyncio.wait_for(self._link.publish(self._status_topic, OFFLINE, retain=True), _GOODBYE_S)
@@ -213,6 +209,9 @@ class Core:
             await self._enrol(reference, payload)
         self._health.well("a request")
 
+    def _failed(self, error: BaseException) -> None:
+        self._health.trouble("a request", error)
+
     async def _enrol(self, enrolment: str, payload: bytes) -> None:
         answer = await asyncio.to_thread(self._registry.enrolments.enrol, enrolment, payload)
         if answer is not None:
@@ -275,11 +274,13 @@ class Core:
         before = now - self._config.delivery.settle_s
         with self._engine.connect() as connection:
             must_settle = deliveries.is_quiet_and_unsettled(connection, before)
+            must_end = grants.ended(connection, int(now * 1000))
         lost = frozenset(self._lost_objects)
-        if must_settle or lost:
+        if must_settle or must_end or lost:
             with self._engine.begin() as connection:
                 arrivals.settle_quiet(connection, self._config.delivery.settle_s, now)
                 deliveries.lose_objects(connection, lost)
+                grants.sweep(connection, int(now * 1000))
             for object_id in lost:
                 self._store.remove(object_id)
             self._lost_objects -= lost

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from sqlalchemy.engine import Engine
 
 from gateway.audit import Outcome
-from gateway.delivery.accounts import Accounts
+from gateway.delivery.asks import Asks, Tell
 from gateway.delivery.herald import Herald
 from gateway.delivery.link import Link, LinkDown
 from gateway.delivery.presence import Presence
@@ -25,7 +25,7 @@ from gateway.management.replay import Replay
 from gateway.management.rights import may_have
 from gateway.management.vault import Vault
 from wire import envelope, manifest, seal, topics
-from wire.asks import Asked
+from wire.asks import Told
 from wire.bits import from_ranges
 from wire.errors import WireError
 from wire.limits import MAX_MESSAGE_BYTES
@@ -38,7 +38,7 @@ _COMPLAINTS_APART_S = 5.0
 _ANSWER_HEAD_BYTES = MAX_MESSAGE_BYTES - 4096
 _CACHED_GRANTS = 4096
 
-Reply = Synced | Done | Gone | Refused | Wipe
+Reply = Synced | Done | Gone | Refused | Wipe | Told
 
 
 class Requests:
@@ -58,6 +58,7 @@ class Requests:
         link: Link,
         pump: Pump,
         presence: Presence,
+        asks: Asks,
     ) -> None:
         """``herald`` catches up before a Sync is answered, so that the answer is complete.
 
@@ -75,9 +76,10 @@ class Requests:
         self._link = link
         self._pump = pump
         self._presence = presence
+        self._asks = asks
         self.on_served: Callable[[str], None] = lambda object_id: None
         self.on_evicted: Callable[[str], None] = lambda object_id: None
-        self._accounts = Accounts(engine)
+        self._accounts = asks.accounts
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
         self._told = 0
         self._not_taken = 0
@@ -130,13 +132,22 @@ class Requests:
             return
         match await asyncio.to_thread(self._replay.enter, device.device, request):
             case "new":
-                answer = _answer_to(request, await self._carry_out(device, profile, request.body))
-                await asyncio.to_thread(self._replay.keep, device.device, request, answer)
-                await self._answer(device, answer)
+                await self._do(device, profile, request)
             case "stale":
                 await self._answer(device, _answer_to(request, Refused(reason="stale")))
             case Answer() as before:
                 await self._answer(device, before)
+
+    async def _do(self, device: Device, profile: Profile, request: Request) -> None:
+        match request.body:
+            case Sync() | Receipt() | Order() | Wiped() as body:
+                answer = _answer_to(request, await self._carry_out(device, profile, body))
+                await asyncio.to_thread(self._replay.keep, device.device, request, answer)
+                await self._answer(device, answer)
+            case Want():
+                pass  # which was dealt with
+            case asked:
+                await self._asks.take(device, profile, asked, self._teller(device, request))
 
     async def _wipe(self, device: Device, request: Request) -> None:
         """Whatever it asks, it is told to erase itself; until it says that it has."""
@@ -152,7 +163,18 @@ class Requests:
         payload = envelope.pack_answer(self._vault.online, device.exchange_key, self._site, device.device, answer)
         await self._link.publish(topics.device_response(self._site, device.device), payload)
 
-    async def _carry_out(self, device: Device, profile: Profile, body: Sync | Receipt | Order | Wiped | Asked) -> Reply:
+    def _teller(self, device: Device, request: Request) -> Tell:
+        """Answers a request that may be answered later, or more than once."""
+
+        async def tell(reply: Told | Done | Refused) -> None:
+            try:
+                await self._answer(device, _answer_to(request, reply))
+            except LinkDown:
+                _log.info("the broker went away while a request was answered")
+
+        return tell
+
+    async def _carry_out(self, device: Device, profile: Profile, body: Sync | Receipt | Order | Wiped) -> Reply:
         match body:
             case Sync():
                 return await self._sync(device, profile, body)
@@ -162,8 +184,6 @@ class Requests:
                 return await self._order(device, profile, body)
             case Wiped():
                 return Refused(reason="forbidden")  # nobody ordered it
-            case _:
-                return Refused(reason="unsupported")
 
     # ── sync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

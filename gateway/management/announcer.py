@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.config import Delivery, Wards
-from gateway.management.census import Census
-from gateway.management.index import arrivals_read, deliveries, movements, people, told
+from gateway.management.census import Census, People
+from gateway.management.index import arrivals_read, deliveries, grants, movements, people, told
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.epochs import current_or_first
+from gateway.management.index.grants import Grant
 from gateway.management.index.layers import series_of_reports
 from gateway.management.index.movements import Located
 from gateway.management.index.named_pixels import series_with_names
@@ -24,7 +25,8 @@ from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
 from gateway.management.masking import mask_series, mask_study
 from gateway.management.rights import is_masked, layers_for
-from gateway.management.routing import Rules, canonical
+from gateway.management.routing import canonical
+from gateway.management.sharing import with_shared
 from gateway.management.vault import Vault
 from gateway.management.volumes import volumes
 from gateway.management.whereabouts import entitled, placed_at, whereabouts
@@ -99,7 +101,7 @@ class Announcer:
                 return changes
             there = self._census.look_within(connection)
             located = movements.located(connection, canonical(study.PatientID))
-            theirs = self._entitled(study, there.rules, located)
+            theirs = self._entitled(study, there, located, grants.of_study(connection, study_id, _now_ms()))
             placed = replace(study, attributes=placed_at(study.attributes, whereabouts(study, located)))
             to_tell = self._volumes(connection, placed, {profile.kind for profile in theirs})
             told.set_progress(connection, study_id, study.revision, list(to_tell.references))
@@ -112,10 +114,13 @@ class Announcer:
                     changes.heads[recipient] = there.by_reference[recipient]
         return changes
 
-    def _entitled(self, study: StudyRow, rules: Rules, located: Located) -> list[Profile]:
+    def _entitled(self, study: StudyRow, there: People, located: Located, given: Collection[Grant]) -> list[Profile]:
+        """By right within the window, or where it was fetched on request; and with whom it is shared."""
+        by_right = entitled(study, there.rules, located)
         if study.last_arrival_at < self._window_begins():
-            return []
-        return entitled(study, rules, located)
+            fetched = {grant.recipient for grant in given if grant.is_own}
+            by_right = [profile for profile in by_right if profile.reference in fetched]
+        return with_shared(by_right, given, there)
 
     def _window_begins(self) -> float:
         return time.time() - self._settings.window_days * _DAY_S
@@ -205,20 +210,23 @@ class Announcer:
     def misrouted(self) -> list[int]:
         """Studies that are announced to others than the profiles say; of all studies, so for when profiles changed."""
         with self._engine.connect() as connection:
-            rules = self._census.look_within(connection).rules
+            there = self._census.look_within(connection)
             located = movements.located(connection)
             announced = told.recipients_of_studies(connection)
+            given = grants.by_study(connection, _now_ms())
             found: list[int] = []
             offset, begins = 0, self._window_begins()
+            old = set(given)
             while page := arrivals_read.studies(connection, limit=_PAGE, offset=offset):
                 offset += _PAGE
+                old -= {study.id for study in page}
                 for study in page:
-                    theirs = {profile.reference for profile in self._entitled(study, rules, located)}
+                    theirs = {one.reference for one in self._entitled(study, there, located, given.get(study.id, ()))}
                     if theirs != announced.get(study.id, set()):
                         found.append(study.id)
                 if page[-1].last_arrival_at < begins:
                     break  # the latest come first
-        return found
+        return found + sorted(old)
 
     def outdated(self) -> list[int]:
         """Studies that fell out of the window, or are sealed for a past epoch."""

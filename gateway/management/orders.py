@@ -7,12 +7,11 @@ from typing import Literal
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.management.census import Census
-from gateway.management.index import arrivals_read, deliveries, layers, movements, ordered, told, uses
+from gateway.management.index import arrivals_read, deliveries, layers, ordered, told, uses
 from gateway.management.index.arrivals_rows import InstanceRow, StudyRow
 from gateway.management.index.people import Profile
 from gateway.management.rights import may_have
-from gateway.management.routing import canonical
-from gateway.management.whereabouts import entitled
+from gateway.management.sharing import has
 from wire.messages import Layer, Order
 from wire.names import encode_reference
 
@@ -60,9 +59,7 @@ class Orders:
         study = arrivals_read.study_by_id(connection, study_id) if study_id is not None else None
         if study is None:
             return None
-        rules = self._census.look_within(connection).rules
-        located = movements.located(connection, canonical(study.PatientID))
-        return study if any(one.reference == profile.reference for one in entitled(study, rules, located)) else None
+        return study if has(connection, self._census.look_within(connection), profile, study) else None
 
 
 def _instances(connection: Connection, study_id: int, series: Collection[str]) -> list[InstanceRow]:

@@ -6,6 +6,7 @@ Functions take a Connection and leave the transaction to the caller, as in ``arr
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -15,6 +16,7 @@ from gateway.management.index.counting import increment
 from gateway.management.index.deliveries import objects
 from gateway.management.index.engine import metadata
 from gateway.management.index.epochs import epochs
+from gateway.management.index.people import devices
 from wire.limits import MAX_STUDIES
 from wire.messages import Layer
 
@@ -254,3 +256,28 @@ def add_receipt(
     ).first()
     if found is None:
         connection.execute(sa.insert(receipts).values(**key, sequence=sequence, at=at))
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A receipt of a device of ``recipient``; ``at`` in POSIX seconds."""
+
+    recipient: str
+    layer: Layer
+    event: Literal["received", "opened"]
+    at: float
+
+
+def receipts_of(connection: Connection, study_id: int, limit: int) -> list[Noted]:
+    """The first receipt of each kind that somebody's devices gave for a study, the latest first."""
+    refs = references_of(connection, study_id)
+    at = sa.func.min(receipts.c.at).label("at")
+    query = (
+        sa.select(devices.c.reference, receipts.c.layer, receipts.c.event, at)
+        .join(devices, devices.c.device == receipts.c.device)
+        .where(receipts.c.study_ref.in_(refs))
+        .group_by(devices.c.reference, receipts.c.layer, receipts.c.event)
+        .order_by(at.desc())
+        .limit(limit)
+    )
+    return [Noted(row.reference, row.layer, row.event, float(row.at)) for row in connection.execute(query)]
