@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import yaml
 from pydicom.data import get_testdata_file
@@ -16,10 +18,13 @@ from gateway import app
 from gateway import config as configuration
 from gateway.app_pacs import pacs_service
 from gateway.config import Config
+from gateway.management.entrance import Entrance
 from gateway.management.index import retrieved
+from gateway.middleware.intake import run_intake
 from gateway.middleware.pacs.query import Retrieved
 from gateway.middleware.pacs.retrieval import Scope
 from gateway.middleware.pacs.service import PacsService
+from gateway.middleware.scp_settings import ScpSettings
 from tests.support.broker_process import free_port
 from tests.support.pacs import Orthanc, Qrscp
 
@@ -33,12 +38,19 @@ def make_study(
     study: str = STUDY,
     patient: str = "P-1",
     name: str = HONG,
+    side: int = 128,
     **more: Any,
 ) -> list[Path]:
-    """CT series of small slices, text in ISO 2022 IR 149; ``more`` by keyword. UIDs: STUDY.series.instance."""
+    """CT series of small slices in ISO 2022 IR 149; UIDs: STUDY.series.instance.
+
+    ``side`` in pixels is a multiple of 128; ``more`` are values by keyword.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data = pydicom.dcmread(str(get_testdata_file("CT_small.dcm")))
     data.SpecificCharacterSet = ["", "ISO 2022 IR 149"]
+    tile = np.tile(data.pixel_array, (side // 128, side // 128))
+    data.Rows = data.Columns = side
+    data.PixelData = tile.tobytes()
     data.PatientName, data.PatientID, data.StudyInstanceUID = name, patient, study
     for keyword, value in more.items():
         setattr(data, keyword, value)
@@ -81,16 +93,34 @@ class Desk:
 
 
 @contextlib.contextmanager
-def desk(folder: Path, *pacs: dict[str, Any], **sections: Any) -> Iterator[Desk]:
-    """A state folder with these PACS."""
+def desk(folder: Path, *pacs: dict[str, Any], intake: ScpSettings | None = None, **sections: Any) -> Iterator[Desk]:
+    """A state folder with these PACS; with ``intake`` also a storage SCP, to which C-MOVE sends."""
     state = app.State(folder)
     app.init(state, Config(site="desk", https=configuration.Https(port=free_port())))
     path = folder / configuration.FILE_NAME
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "pacs": list(pacs), **sections}))
     config, opened, _ = app.open_registry(state)
-    with pacs_service(state, config, opened) as service:
+    with contextlib.ExitStack() as stack:
+        stack.callback(opened.dispose)
+        if intake is not None:
+            stack.enter_context(_intake(state, opened, intake))
+        service = stack.enter_context(pacs_service(state, config, opened))
         yield Desk(state, config, opened, service)
-    opened.dispose()
+
+
+@contextlib.contextmanager
+def _intake(state: app.State, opened: Any, settings: ScpSettings) -> Iterator[None]:
+    entrance = Entrance(opened, lambda: None)
+    stop, ready = threading.Event(), threading.Event()
+    arguments = (settings, state.archive, entrance.on_arrival, entrance.settle, entrance.on_refused)
+    thread = threading.Thread(target=run_intake, args=(*arguments, lambda _: ready.set(), stop))
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def take_in(folder: Path, files: Sequence[Path]) -> None:

@@ -112,9 +112,12 @@ def add_arrival(connection: Connection, arrival: Arrival, at: float) -> StoreOut
     """
     known = connection.execute(_INSTANCE, {"uid": arrival.SOPInstanceUID}).first()
     if known is not None:
-        if not _same_data(known.digest, known.data_digest, arrival):
+        is_evicted = known.state == InstanceState.EVICTED
+        # A PACS gives back what it was given, but not byte for byte: of what is not here it is the archive.
+        is_back = is_evicted and _same_place(connection, known.id, arrival)
+        if not is_back and not _same_data(known.digest, known.data_digest, arrival):
             return _keep_apart(connection, arrival, ConflictKind.BYTES, at)
-        if known.state == InstanceState.EVICTED:
+        if is_evicted:
             connection.execute(_RESTORE, {"instance": known.id, **_stored(arrival, at)})
             add(connection, ARCHIVE_BYTES, arrival.size_bytes)
             _touch(connection, known.study_id, at, more=0)
@@ -145,6 +148,21 @@ def _same_data(digest: str, data_digest: str, arrival: Arrival) -> bool:
     if digest == arrival.digest:
         return True
     return bool(data_digest) and data_digest == arrival.data_digest
+
+
+def _same_place(connection: Connection, instance_id: int, arrival: Arrival) -> bool:
+    """Whether it is of the kind, the series, the study and the patient that it was of before."""
+    query = (
+        sa.select(t.instances.c.SOPClassUID, t.series.c.SeriesInstanceUID, t.studies)
+        .join(t.series, t.series.c.id == t.instances.c.series_id)
+        .join(t.studies, t.studies.c.id == t.instances.c.study_id)
+        .where(t.instances.c.id == instance_id)
+    )
+    was = connection.execute(query).one()
+    return all(
+        getattr(was, key) == getattr(arrival, key)
+        for key in ("SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "IssuerOfPatientID")
+    )
 
 
 def _stored(arrival: Arrival, at: float) -> dict[str, object]:
