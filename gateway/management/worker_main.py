@@ -151,10 +151,10 @@ def _next(frame: int | None) -> int | None:
 def _parts(job: protocol.Job, limits: RenderLimits) -> Iterator[tuple[protocol.Frame, bytes]]:
     from gateway.management.rendering.job import parts
 
-    def allow_frame() -> None:
+    def allow_frame(seconds: int | None = None, /) -> None:
         """Move the CPU limit on: what counts is each frame's own time. Reaching it is SIGXCPU, which kills."""
         used = resource.getrusage(resource.RUSAGE_SELF)
-        soft = int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_s_per_frame
+        soft = int(used.ru_utime + used.ru_stime) + 1 + (limits.cpu_s_per_frame if seconds is None else seconds)
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
     return parts(job, limits, allow_frame)

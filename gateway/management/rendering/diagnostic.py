@@ -19,14 +19,15 @@ from gateway.management.rendering.cells import Cells
 from gateway.management.rendering.groups import FrameView
 from gateway.management.rendering.measuring import measuring_attributes, pixel_attributes
 from gateway.management.rendering.refusal import Refusal
-from gateway.management.rendering.source import FrameSource
+from gateway.management.rendering.source import FrameSource, size_of
 from wire import codestream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from gateway.management.rendering.job import AllowFrame
     from gateway.management.rendering.limits import RenderLimits
     from wire.objects import Media
 
@@ -45,21 +46,23 @@ _BASE_SIDE: Final = 64
 Part = tuple[protocol.Frame, bytes]
 
 
-def parts(job: protocol.Job, limits: RenderLimits, allow_frame: Callable[[], None]) -> Iterator[Part]:
+def parts(job: protocol.Job, limits: RenderLimits, allow_frame: AllowFrame) -> Iterator[Part]:
     """Bands of the job's frames, in order.
 
     ``allow_frame`` is called before each frame is touched. Raises ``Refusal``: ``unsupported`` for pixels that are not
     integers of at most 16 bits.
     """
-    allow_frame()
+    allow_frame(limits.cpu_s_to_open(size_of(Path(job.path))))
     with FrameSource(Path(job.path), limits) as source:
         told = _Told(source)
         count = source.span(job.first_frame, job.frame_count)
+        a_frame_s = limits.cpu_s_of(source.frame_bytes)
+        allow_frame(a_frame_s)
         keeps_own = source.transfer_syntax in _MEDIA and history.is_coded_lossy(source, told.view)
         for part in (_own if keeps_own else _coded)(source, told, job.first_frame, count):
             yield part
             if part[0].band == 0:
-                allow_frame()
+                allow_frame(a_frame_s)
 
 
 def _own(source: FrameSource, told: _Told, first: int, count: int) -> Iterator[Part]:

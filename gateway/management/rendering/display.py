@@ -12,32 +12,34 @@ from gateway.management.rendering import history, pet, presentation
 from gateway.management.rendering.attributes import frame_attributes
 from gateway.management.rendering.encode import Encoded, encode, pixel_aspect, scaled
 from gateway.management.rendering.render import Renderer
+from gateway.management.rendering.source import size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from gateway.management.rendering.job import AllowFrame
     from gateway.management.rendering.limits import RenderLimits
     from gateway.management.rendering.render import Picture
 
 
-def parts(
-    job: protocol.Job, limits: RenderLimits, allow_frame: Callable[[], None]
-) -> Iterator[tuple[protocol.Frame, bytes]]:
+def parts(job: protocol.Job, limits: RenderLimits, allow_frame: AllowFrame) -> Iterator[tuple[protocol.Frame, bytes]]:
     """Display pictures in the order of frames, and the thumbnail behind its frame.
 
     ``allow_frame`` is called before each frame is touched. Raises ``Refusal`` and whatever a damaged file provokes.
     """
-    allow_frame()
+    allow_frame(limits.cpu_s_to_open(size_of(Path(job.path))))
     state = presentation.read(Path(job.presentation_state)) if job.presentation_state else None
     with Renderer(Path(job.path), limits, presentation=state, hot_iron=job.pet == "hot-iron") as renderer:
         first = job.first_frame
         count = renderer.source.span(first, job.frame_count)
         middle = first + count // 2
+        a_frame_s = limits.cpu_s_of(renderer.source.frame_bytes)
+        allow_frame(a_frame_s)
         for frame, picture in enumerate(renderer.pictures(first, count), first):
             yield _picture(renderer, picture, frame, "display", job.max_side, job.quality)
             if job.thumbnail_side and frame == middle:
                 yield _picture(renderer, picture, frame, "thumbnail", job.thumbnail_side, job.quality)
-            allow_frame()
+            allow_frame(a_frame_s)
 
 
 def _picture(

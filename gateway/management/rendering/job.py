@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.management.rendering.refusal import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from gateway.management import worker_protocol as protocol
     from gateway.management.rendering.limits import RenderLimits
 
 
-def parts(
-    job: protocol.Job, limits: RenderLimits, allow_frame: Callable[[], None]
-) -> Iterator[tuple[protocol.Frame, bytes]]:
+class AllowFrame(Protocol):
+    """Allows so many more CPU seconds, by default as many as any frame may take."""
+
+    def __call__(self, seconds: int | None = None, /) -> None: ...
+
+
+def parts(job: protocol.Job, limits: RenderLimits, allow_frame: AllowFrame) -> Iterator[tuple[protocol.Frame, bytes]]:
     """What the job's layer has of these frames, in their order. Modules are imported when a job first needs them.
 
     ``allow_frame`` is called before each frame is touched. Raises ``Refusal`` and whatever a damaged file provokes.

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIB = 1 << 20
+_BYTES_A_CPU_S = 8 * MIB
+_FRAME_BYTES_A_CPU_S = MIB
+"""Several times what the slowest codec takes on a Raspberry Pi 4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,18 @@ class RenderLimits:
     recycle_bytes: int = 160 * MIB
     """A worker whose resident memory stays above this after a job is replaced."""
     cpu_s_per_frame: int = 30
-    """CPU seconds for one frame (RLIMIT_CPU, moved on at each frame)."""
+    """CPU seconds for one frame at most (RLIMIT_CPU, moved on at each frame)."""
+    cpu_s_least: int = 3
+    """CPU seconds for whatever is small: a small file that takes long is a bomb, and others wait for its end."""
     wall_s_per_frame: float = 60.0
     """Seconds until the next picture has to be there; time in which nobody reads does not count."""
     start_s: float = 30.0
     """Seconds within which a new worker has to report."""
+
+    def cpu_s_to_open(self, size_bytes: int) -> int:
+        """CPU seconds until the first frame of a file is there."""
+        return min(self.cpu_s_per_frame, self.cpu_s_least + size_bytes // _BYTES_A_CPU_S)
+
+    def cpu_s_of(self, frame_bytes: int) -> int:
+        """CPU seconds for a frame of so many bytes, decoded."""
+        return min(self.cpu_s_per_frame, self.cpu_s_least + frame_bytes // _FRAME_BYTES_A_CPU_S)

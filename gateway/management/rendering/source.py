@@ -42,6 +42,14 @@ _RLE_BEST_RATIO: Final = 64
 """PackBits turns two bytes into 128 at most (PS3.5 G.3)."""
 
 
+def size_of(path: Path) -> int:
+    """In bytes. Raises ``Refusal``."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise Refusal("unreadable") from error
+
+
 class FrameSource:
     """An opened file. Use as a context manager; raises ``Refusal``.
 

@@ -126,11 +126,13 @@ class Bench:
 
     async def side_by_side(
         self, instances: Sequence[InstanceRow], frames: Callable[[InstanceRow], Frames]
-    ) -> AsyncGenerator[tuple[InstanceRow, RenderedFrame], None]:
-        """``frames`` of each instance, in order. Single frames are made at once by all workers, and a few of them are
-        held; a multi-frame instance is streamed.
+    ) -> AsyncGenerator[tuple[InstanceRow, RenderedFrame | None], None]:
+        """``frames`` of each instance, in order, and None for one that has none: what fails may have taken its time,
+        and another study can have its turn then.
+
+        Single frames are made at once by all workers, and a few of them are held; a multi-frame instance is streamed.
         """
-        ahead: deque[tuple[InstanceRow, asyncio.Task[list[RenderedFrame]]]] = deque()
+        ahead: deque[tuple[InstanceRow, asyncio.Task[list[RenderedFrame | None]]]] = deque()
         try:
             for instance in instances:
                 if instance.NumberOfFrames <= 1:
@@ -140,9 +142,12 @@ class Bench:
                     for part in await task:
                         yield done, part
                 if instance.NumberOfFrames > 1:
+                    found = None
                     async with aclosing(frames(instance)) as stream:
-                        async for part in stream:
-                            yield instance, part
+                        async for found in stream:
+                            yield instance, found
+                    if found is None:
+                        yield instance, None
             while ahead:
                 done, task = ahead.popleft()
                 for part in await task:
@@ -156,6 +161,8 @@ class Bench:
         return many or (len(ahead) > 1 and sum(row.size_bytes for row in ahead) > _AHEAD_BYTES)
 
 
-async def _all(frames: Frames) -> list[RenderedFrame]:
+async def _all(frames: Frames) -> list[RenderedFrame | None]:
+    found: list[RenderedFrame | None] = []
     async with aclosing(frames):
-        return [part async for part in frames]
+        found += [part async for part in frames]
+    return found or [None]

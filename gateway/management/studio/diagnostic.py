@@ -28,7 +28,7 @@ class Diagnostic:
         self._bench = bench
 
     async def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
-        """Make what is lacking; yields after each object, and after a series of which nothing could be made."""
+        """Make what is lacking; yields after each object, and after what could not be made."""
         due = await asyncio.to_thread(self._due, study_id) if settled else []
         for series in await asyncio.to_thread(self._bench.series, study_id) if due else []:
             mine = [row for row in due if row.series_id == series.id]
@@ -55,6 +55,9 @@ class Diagnostic:
         try:
             async with aclosing(self._bench.side_by_side(due, frames)) as bands:
                 async for instance, band in bands:
+                    if band is None:
+                        yield
+                        continue
                     await asyncio.to_thread(batch.add, instance, band)
                     if band.band == 0 and batch.full:
                         await self._keep(series, batch, batch.instances, refused)

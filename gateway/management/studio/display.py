@@ -28,7 +28,7 @@ class Display:
         self._bench = bench
 
     async def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
-        """Make what is lacking; yields after each object."""
+        """Make what is lacking; yields after each object, and after an instance of which nothing could be made."""
         pending = await asyncio.to_thread(self._pending, study_id)
         for series in await asyncio.to_thread(self._bench.series, study_id) if pending else []:
             mine = [row for row in pending if row.series_id == series.id]
@@ -62,6 +62,9 @@ class Display:
 
         async with aclosing(self._bench.side_by_side(pending, frames)) as pictures:
             async for instance, picture in pictures:
+                if picture is None:
+                    yield
+                    continue
                 batch.add(instance, picture)
                 if batch.full:
                     await self._keep(series, batch)

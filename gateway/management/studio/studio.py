@@ -24,7 +24,7 @@ class Maker(Protocol):
     layer: Layer
 
     def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
-        """Make what is lacking; yields after each object, so that it can be announced.
+        """Make what is lacking; yields after each object, so that it can be announced, and after what failed.
 
         OSError where the disk has no room: what was made stays, and the next work on the study goes on behind it.
         """
