@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.management.anchors import Anchors
     from gateway.management.registry import Registry
+    from gateway.management.relations import Relations
 
 _log = logging.getLogger(__name__)
 
@@ -134,8 +135,10 @@ def open_index(state: State, config: Config) -> "Engine":
         grants,
         movements,
         people,
+        releases,
         retrieved,
         seen,
+        terms,
         told,
         trail,
         uses,
@@ -175,6 +178,14 @@ def open_registry(state: State, actor: str = "") -> "tuple[Config, Engine, Regis
         (authority.authority_pem(state.tls), authority.server_digest(state.tls)) if config.tls else (b"", b"")
     )
     return config, opened, Registry(opened, Vault.load(state.keys), config, *certificates, actor or operator())
+
+
+def open_relations(state: State) -> "tuple[Config, Engine, Relations]":
+    """The same for who has access from when to when."""
+    from gateway.management.relations import Relations
+
+    config, opened, registry = open_registry(state)
+    return config, opened, Relations(opened, registry, config.access, operator())
 
 
 def publish_access(state: State, config: Config, opened: "Engine") -> None:

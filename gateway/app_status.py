@@ -14,8 +14,7 @@ from gateway.control import Client
 from gateway.management.index import arrivals_read, deliveries, movements
 from gateway.management.index.arrivals_tables import studies
 from gateway.management.registry import Registry
-from gateway.management.routing import Rules
-from gateway.management.whereabouts import entitled
+from gateway.management.whereabouts import entitled, is_released
 
 _GB = 1_000_000_000
 _MOST = 100_000
@@ -120,11 +119,11 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
 
     ``instances`` counts them by state; its ``pending`` are those of ``received`` that have pixels to be rendered.
     """
-    rules = Rules(registry.profiles())
     with opened.connect() as connection:
+        rules = registry.census.look_within(connection).rules
         layers = deliveries.layer_totals(connection)
         states = deliveries.state_counts(connection)
-        located = movements.located(connection)
+        located, now = movements.located(connection), time.time()
         return [
             {
                 "StudyInstanceUID": study.StudyInstanceUID,
@@ -134,6 +133,7 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
                 "settled": study.settled,
                 "layers": layers.get(study.id, {}),
                 "instances": states.get(study.id, {}),
+                "released": is_released(study, rules.access, located, now - study.last_arrival_at),
                 "recipients": [f"{p.kind}:{p.identifier}" for p in entitled(study, rules, located)],
             }
             for study in arrivals_read.studies(connection, limit=_MOST)

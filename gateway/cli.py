@@ -17,6 +17,7 @@ from gateway.cli_import import import_files
 from gateway.cli_pacs import pacs
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
+from gateway.cli_relations import attend, import_profiles, leave, release
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from gateway.cli_survey import survey
 from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
@@ -205,7 +206,11 @@ main.add_command(wipe)
 main.add_command(pacs)
 main.add_command(profile)
 main.add_command(quarantine)
+main.add_command(release)
 main.add_command(survey)
+
+for one in (attend, leave, import_profiles):
+    profile.add_command(one)
 
 if __name__ == "__main__":
     main()

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from gateway.cli_support import fail, json_option, print_json, printable, state_option, table
+from gateway.cli_support import fail, json_option, local_time, print_json, printable, state_option, table
 from wire.names import check_kind
 
 _KIND = click.Choice(["patient", "doctor", "ward"])
@@ -86,15 +86,46 @@ def profile_list(state: Any, as_json: bool) -> None:
     from gateway import app
 
     _, _, registry = app.open_registry(state)
-    found = [
-        {"kind": p.kind, "id": p.identifier, "name": p.name, "attends": list(p.attends), "reference": p.reference}
+    found: list[dict[str, Any]] = [
+        {
+            "kind": p.kind,
+            "id": p.identifier,
+            "name": p.name,
+            "attends": list(p.attends),
+            "terms": [_term(one) for one in p.terms],
+            "reference": p.reference,
+        }
         for p in registry.profiles()
     ]
     if as_json:
         print_json(found)
     else:
-        columns = ["kind", "id", "name", "attends", "reference"]
-        table(columns, [[str(row[c]) if c != "attends" else ", ".join(row[c]) for c in columns] for row in found])
+        rows = [
+            [
+                row["kind"],
+                row["id"],
+                row["name"],
+                ", ".join([*row["attends"], *map(_span, row["terms"])]),
+                row["reference"],
+            ]
+            for row in found
+        ]
+        table(["kind", "id", "name", "attends", "reference"], rows)
+
+
+def _term(term: Any) -> dict[str, Any]:
+    return {
+        "patient": term.patient,
+        "role": term.role,
+        "from": local_time(term.begins),
+        "until": local_time(term.ends) if term.ends is not None else None,
+        "reason": term.reason,
+    }
+
+
+def _span(term: dict[str, Any]) -> str:
+    until = f" until {term['until']}" if term["until"] else ""
+    return f"{term['patient']} ({term['role']} from {term['from']}{until})"
 
 
 @profile.command("remove")

@@ -137,6 +137,20 @@ class Wards(Struct, frozen=True, forbid_unknown_fields=True):
     names: Literal["masked", "initials", "none"] = "masked"
 
 
+class Access(Struct, frozen=True, forbid_unknown_fields=True):
+    """When patients get their studies, and how long access lasts that nobody gave for good.
+
+    ``release``: ``manual`` holds a patient's study back until somebody releases it, ``after`` until ``release_after_h``
+    have passed since its last image, ``automatic`` not at all. ``referring_days``: so long after a study's last image
+    the doctors have it whom its header names. ``break_glass_h``: how long emergency access lasts.
+    """
+
+    release: Literal["manual", "after", "automatic"] = "manual"
+    release_after_h: Annotated[float, Meta(gt=0, le=8784)] = 72.0
+    referring_days: Annotated[float, Meta(gt=0, le=3650)] = 30.0
+    break_glass_h: Annotated[float, Meta(gt=0, le=168)] = 8.0
+
+
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):
     """``anchor``: a file, best on another machine's disk, to which the audit trail's anchors are written as well."""
 
@@ -169,6 +183,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     enrolment: Enrolment = field(default_factory=Enrolment)
     store: Store = field(default_factory=Store)
     wards: Wards = field(default_factory=Wards)
+    access: Access = field(default_factory=Access)
     audit: Audit = field(default_factory=Audit)
     pacs: list[Pacs] = field(default_factory=list)
     retrieval: Retrieval = field(default_factory=Retrieval)

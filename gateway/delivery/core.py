@@ -81,7 +81,7 @@ class Core:
         self._status_topic = topics.gateway_status(config.site, vault.gateway)
         self._health = Health()
         self._presence = Presence()
-        self._census = Census(engine)
+        self._census = Census(engine, config.access)
         layers = layers_made(config.rendering)
         announcer = Announcer(engine, vault, config.site, config.delivery, self._census, layers, config.wards)
         self._link = Link(config.local_host, config.local_port, vault.gateway, vault.password, self._status_topic)

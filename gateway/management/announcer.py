@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gateway.config import Delivery, Wards
 from gateway.management.census import Census, People
-from gateway.management.index import arrivals_read, deliveries, grants, movements, people, told
+from gateway.management.index import arrivals_read, deliveries, grants, movements, people, releases, told
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.epochs import current_or_first
 from gateway.management.index.grants import Grant
@@ -88,6 +88,7 @@ class Announcer:
         self._site = site
         self._settings = settings
         self._census = census
+        self._aged_until = time.time()
         self._layers = layers
 
     # ── studies ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,10 +230,14 @@ class Announcer:
         return found + sorted(old)
 
     def outdated(self) -> list[int]:
-        """Studies that fell out of the window, or are sealed for a past epoch."""
+        """Studies that fell out of the window, are sealed for a past epoch, or came to an age at which rules change."""
         with self._engine.connect() as connection:
+            access, now = self._census.look_within(connection).access, time.time()
+            ages = [access.referring_days * _DAY_S] + [access.release_after_h * 3600] * (access.release == "after")
+            since, self._aged_until = self._aged_until, now
             return sorted(
                 {
+                    *(i for age in ages for i in releases.coming_of_age(connection, since - age, now - age)),
                     *told.outside_window(connection, self._window_begins()),
                     *told.sealed_for_past_epochs(connection),
                 }

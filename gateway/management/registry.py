@@ -10,8 +10,9 @@ from sqlalchemy.engine import Connection, Engine
 from gateway import audit
 from gateway.audit import Event
 from gateway.config import Config
+from gateway.management.census import Census
 from gateway.management.enrolments import Enrolments
-from gateway.management.index import devices, people, told, trail
+from gateway.management.index import devices, people, terms, told, trail
 from gateway.management.index.devices import Wiping
 from gateway.management.index.people import Device, Invite, Profile
 from gateway.management.routing import ALL, canonical, join_patient, split_patient
@@ -98,12 +99,26 @@ class Registry:
         self._vault = vault
         self._config = config
         self._certificate = certificate
+        self.census = Census(engine, config.access)
         self.enrolments = Enrolments(engine, vault, config, authority, self.lease)
 
     def reference(self, kind: Kind, identifier: str) -> str:
         """The opaque reference of a recipient."""
         patient, issuer = split_patient(identifier) if kind == "patient" else (canonical(identifier), "")
         return recipient_reference(self._vault.reference_key, kind, patient, issuer)
+
+    def check_profile(self, kind: Kind, identifier: str, name: str, attends: tuple[str, ...]) -> Profile:
+        """The profile as it would be kept; NotTaken if it cannot be."""
+        identifier = check_identifier(kind, identifier)
+        patients = tuple(dict.fromkeys(check_patient(text) for text in attends))
+        if kind == "patient" and patients:
+            raise NotTaken("a patient attends nobody: --attends is for doctors and wards")
+        return Profile(self.reference(kind, identifier), kind, identifier, check_text("the name", name), patients)
+
+    def find(self, kind: Kind, identifier: str) -> Profile | None:
+        """The profile of an identifier."""
+        with self._engine.connect() as connection:
+            return people.profile_by_reference(connection, self.reference(kind, identifier))
 
     def put_profile(
         self, kind: Kind, identifier: str, name: str | None = None, attends: tuple[str, ...] | None = None
@@ -112,20 +127,14 @@ class Registry:
 
         What is None stays as it is; of a new profile it is empty.
         """
-        identifier = check_identifier(kind, identifier)
-        patients = tuple(dict.fromkeys(check_patient(text) for text in attends or ()))
-        if kind == "patient" and patients:
-            raise NotTaken("a patient attends nobody: --attends is for doctors and wards")
-        profile = Profile(
-            self.reference(kind, identifier), kind, identifier, check_text("the name", name or ""), patients
-        )
+        profile = self.check_profile(kind, identifier, name or "", attends or ())
         with self._engine.begin() as connection:
             known = people.profile_by_reference(connection, profile.reference)
             if known is not None:
                 profile = replace(
                     profile,
                     name=known.name if name is None else profile.name,
-                    attends=known.attends if attends is None else patients,
+                    attends=known.attends if attends is None else profile.attends,
                 )
             is_new = people.put_profile(connection, profile)
             if profile != known:
@@ -147,11 +156,13 @@ class Registry:
                 raise Unknown("there is no such profile; `mpacs-gateway profile list` shows all")
             self._record(connection, "profile-removed", known)
             told.remove_recipient(connection, reference)
+            terms.remove_recipient(connection, reference, time.time())
 
     def profiles(self) -> list[Profile]:
-        """All profiles."""
+        """All profiles, with the terms that hold now or are to come."""
         with self._engine.connect() as connection:
-            return people.all_profiles(connection)
+            found = terms.all_open(connection, time.time())
+            return [replace(p, terms=tuple(found.get(p.reference, ()))) for p in people.all_profiles(connection)]
 
     def devices(self) -> list[tuple[Device, Profile]]:
         """All devices with the profile that each belongs to."""

@@ -15,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gateway.config import Access
+from gateway.management.access import Relation
 from gateway.management.index.people import Profile
 
 Attributes = dict[str, Any]
@@ -73,10 +75,11 @@ class _Patients:
 class Rules:
     """Profiles, ordered so that a study's recipients are found without looking at each of them."""
 
-    def __init__(self, profiles: Sequence[Profile]) -> None:
+    def __init__(self, profiles: Sequence[Profile], access: Access | None = None) -> None:
         """Of ``profiles``, which stay as they are."""
+        self.access = access or Access()
         self._profiles = tuple(profiles)
-        self._patients, self._attending = _Patients(), _Patients()
+        self._patients, self._attending, self._emergency = _Patients(), _Patients(), _Patients()
         self._doctors: defaultdict[str, set[int]] = defaultdict(set)
         self._doctor_names: defaultdict[str, set[int]] = defaultdict(set)
         self._wards: defaultdict[str, set[int]] = defaultdict(set)
@@ -89,6 +92,8 @@ class Rules:
             return
         for patient in profile.attends:
             self._attending.add(patient, position)
+        for term in profile.terms:
+            (self._attending if term.role == "attending" else self._emergency).add(term.patient, position)
         if profile.kind == "doctor":
             self._doctors[canonical(profile.identifier)].add(position)
             for form in {*name_forms(profile.name), _fold(profile.identifier)} - {""}:
@@ -100,19 +105,28 @@ class Rules:
     def recipients(
         self, attributes: Attributes, PatientID: str, IssuerOfPatientID: str = "", ward: str | None = None
     ) -> list[Profile]:
-        """The profiles that the study is for, in the order of all profiles.
+        """The profiles that the study is for, in the order of all profiles; see ``relations``."""
+        return [profile for profile, _ in self.relations(attributes, PatientID, IssuerOfPatientID, ward)]
+
+    def relations(
+        self, attributes: Attributes, PatientID: str, IssuerOfPatientID: str = "", ward: str | None = None
+    ) -> list[tuple[Profile, Relation]]:
+        """The profiles that the study is for and why, in the order of all profiles; of several reasons the strongest.
 
         ``ward`` is where the census says that the patient lies, empty for nowhere; None: it does not know the patient,
         and the header's CurrentPatientLocation stands.
         """
-        found = set(self._attending.fitting(ALL, ""))
+        found: dict[int, Relation] = {}
         patient, issuer = canonical(PatientID), canonical(IssuerOfPatientID)
-        if patient and patient != ALL:
-            found |= self._patients.of_one(patient, issuer) | self._attending.fitting(patient, issuer)
-        found.update(self._doctors_named(attributes))
         for text in _texts(attributes, _LOCATION) if ward is None else [ward]:
-            found |= self._wards_named(text)
-        return [self._profiles[position] for position in sorted(found)]
+            found |= dict.fromkeys(self._wards_named(text), "ward")
+        found |= dict.fromkeys(self._doctors_named(attributes), "referring")
+        if patient and patient != ALL:
+            found |= dict.fromkeys(self._emergency.fitting(patient, issuer), "emergency")
+            found |= dict.fromkeys(self._attending.fitting(patient, issuer), "attending")
+            found |= dict.fromkeys(self._patients.of_one(patient, issuer), "own")
+        found |= dict.fromkeys(self._attending.fitting(ALL, ""), "attending")
+        return [(self._profiles[position], found[position]) for position in sorted(found)]
 
     def wards_named(self, text: str) -> list[Profile]:
         """The wards that have this identifier or name."""

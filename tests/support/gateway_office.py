@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway import app
-from gateway.config import Config, Delivery
+from gateway.config import Access, Config, Delivery
 from gateway.management.announcer import Announcer
 from gateway.management.census import Census
 from gateway.management.index import arrivals, arrivals_read, deliveries, people
@@ -33,13 +33,13 @@ class Office:
     """A state folder that was just made. Times of arrivals are given, so that windows can be tried."""
 
     def __init__(self, folder: Path, **delivery: Any) -> None:
-        self.config = Config(site="office", delivery=Delivery(**delivery))
+        self.config = Config(site="office", delivery=Delivery(**delivery), access=Access(release="automatic"))
         self.state = app.State(folder)
         app.init(self.state, self.config)
         self.engine = app.open_index(self.state, self.config)
         self.vault = Vault.load(self.state.keys)
         self.registry = Registry(self.engine, self.vault, self.config, b"", b"")
-        self.census = Census(self.engine)
+        self.census = Census(self.engine, self.config.access)
         self.announcer = Announcer(self.engine, self.vault, "office", self.config.delivery, self.census)
 
     def __enter__(self) -> Self:

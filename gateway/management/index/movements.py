@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 
 from gateway.management.index import arrivals_tables as t
 from gateway.management.index.engine import metadata, next_revision
+from gateway.management.index.releases import released, released_of_patient
 from gateway.management.stays import NOWHERE, Place, Stay, place, stays
 from gateway.middleware.movement import Change, Movement
 
@@ -81,11 +82,15 @@ class Inpatient:
 
 
 class Located:
-    """Where patients lie, for the study of one of them: the same rule of issuers as for profiles."""
+    """Where patients lie, for the study of one of them: the same rule of issuers as for profiles.
 
-    def __init__(self, places: Mapping[tuple[str, str], Place]) -> None:
+    ``released`` are the ids of their studies that were released to them.
+    """
+
+    def __init__(self, places: Mapping[tuple[str, str], Place], released: Set[int] = frozenset()) -> None:
         """By PatientID and issuer, in canonical form; an empty issuer is none."""
         self._places = places
+        self.released = released
 
     def of(self, PatientID: str, IssuerOfPatientID: str) -> Place | None:
         """Nowhere if the patient was discharged; None if the census does not know the patient at all."""
@@ -183,7 +188,8 @@ def located(connection: Connection, PatientID: str | None = None) -> Located:
     places = {(str(row[0]), str(row[1])): NOWHERE for row in connection.execute(known)}
     for row in connection.execute(here):
         places[row.PatientID, row.IssuerOfPatientID] = Place(row.ward, row.bed)
-    return Located(places)
+    let_go = released(connection) if PatientID is None else released_of_patient(connection, PatientID)
+    return Located(places, let_go)
 
 
 def history(connection: Connection, PatientID: str, IssuerOfPatientID: str) -> list[Inpatient]:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from gateway.management.index.counting import increment
 from gateway.management.index.engine import counters, metadata
 from gateway.management.index.epochs import current_epoch, start_epoch
+from gateway.management.index.terms import Term
 from wire.names import Kind, check_kind
 
 profiles = sa.Table(
@@ -60,13 +61,17 @@ ANSWER_KEPT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Somebody, or some ward, that studies are for. ``attends`` holds PatientIDs, or ``*`` for all."""
+    """Somebody, or some ward, that studies are for.
+
+    ``attends`` holds PatientIDs, or ``*`` for all; ``terms`` whom it attends for a time, if the reader asked for that.
+    """
 
     reference: str
     kind: Kind
     identifier: str
     name: str
     attends: tuple[str, ...]
+    terms: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
