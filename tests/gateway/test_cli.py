@@ -266,6 +266,7 @@ def test_json_beside_every_table(state: str) -> None:
         "id": "D-1",
         "name": "김^민수",
         "attends": ["P-1", "*"],
+        "terms": [],
         "reference": "",
     }
     for command in ("devices", "studies"):
