@@ -27,6 +27,10 @@ EXTENSIONS = {
     "text/plain": "txt",
     "text/html": "html",
     "video/mp4": "mp4",
+    "video/mp2t": "ts",
+    "video/mpeg": "mpg",
+    "video/h264": "h264",
+    "video/h265": "h265",
     "application/dicom": "dcm",
 }
 EXPORTABLE: tuple[Layer, ...] = ("display", "thumbnail", "diagnostic", "report", "video", "original")

@@ -28,6 +28,10 @@ Media = Literal[
     "text/plain",
     "text/html",
     "video/mp4",
+    "video/mp2t",
+    "video/mpeg",
+    "video/h264",
+    "video/h265",
     "application/dicom",
 ]
 _INDEX = Annotated[int, Meta(ge=0, lt=2**31)]

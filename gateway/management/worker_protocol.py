@@ -17,6 +17,9 @@ from gateway.management.rendering.refusal import Reason
 from wire.objects import Media
 
 LENGTHS: Final = struct.Struct(">II")
+SPAN: Final = struct.Struct(">QL")
+"""Where a fragment of a stream lies in the job's file: offset and length. The body of a part ``video`` is a row of
+these, for a stream may be longer than what a worker may send or hold."""
 MAX_HEAD_BYTES: Final = 1 << 20
 MAX_ITEMS: Final = 1 << 12
 """Values of one element."""

@@ -144,7 +144,7 @@ def test_what_is_not_the_recipients_cannot_be_ordered(
         )  # fmt: skip
         assert patient.ask(as_doctor) == Refused(reason="forbidden")
         assert patient.ask(order(patient, mine, series=["1.2.3"])) == Refused(reason="gone")
-        assert patient.ask(order(patient, mine, "video")) == Refused(reason="unsupported")
+        assert patient.ask(order(patient, mine, "video")) == Refused(reason="gone")
         assert isinstance(patient.ask(order(patient, mine, "display")), Done)
     finally:
         patient.stop()

@@ -85,6 +85,7 @@ class Office:
         path: Path | None = None,
         sop_class: str = CT_IMAGE,
         modality: str = "CT",
+        transfer_syntax: str = "1.2.840.10008.1.2.1",
     ) -> tuple[int, int]:
         """One more instance; returns the ids of its study and of itself."""
         number = next(_numbers)
@@ -95,7 +96,7 @@ class Office:
             SeriesInstanceUID=series,
             SOPInstanceUID=uid,
             SOPClassUID=sop_class,
-            TransferSyntaxUID="1.2.840.10008.1.2.1",
+            TransferSyntaxUID=transfer_syntax,
             PatientID=patient,
             IssuerOfPatientID="",
             PatientName="Nobody^A",

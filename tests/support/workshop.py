@@ -32,13 +32,15 @@ class Workshop:
         self.office = office
         self.store = ObjectStore(folder / "objects", "office")
         self.pool = pool
-        bench = Bench(office.engine, folder, self.store, pool, Rendering(max_side=64, thumbnail_side=32))
+        self.settings = Rendering(max_side=64, thumbnail_side=32)
+        bench = Bench(office.engine, folder, self.store, pool, self.settings)
         lanes = {studio.name: studio for studio in studios(bench)}
         self.studio, self.slow = lanes["a study"], lanes["the diagnostic layer of a study"]
         self.health = Health()
         self.announced: list[int] = []
         self.turns = Turns(office.engine, self.studio, self._announce, self.health)
         self.slow_turns = Turns(office.engine, self.slow, self._announce, self.health)
+        self.video_turns = Turns(office.engine, lanes["a video"], self._announce, self.health)
 
     async def _announce(self, study_id: int) -> None:
         self.announced.append(study_id)
@@ -46,6 +48,10 @@ class Workshop:
     async def make(self) -> None:
         self.turns.wake()
         await asyncio.wait_for(self.turns.step(), 60)
+
+    async def make_videos(self) -> None:
+        self.video_turns.wake()
+        await asyncio.wait_for(self.video_turns.step(), 60)
 
     async def make_slow(self) -> None:
         """What waits until a study has settled: ``diagnostic``."""

@@ -183,6 +183,15 @@ def objects_() -> dict[str, Any]:
     no_instance = objects.pack_header(
         objects.Header(1, "display", ["1.2.3"], [], [objects.Part(0, 0, 0, 5, "image/png", False, 100)], b"")
     )
+    streams = {
+        media: objects.pack_header(
+            objects.Header(
+                1, "video", ["1.2.3"], [objects.Instance("1.2", 0)], [objects.Part(0, 0, 0, 7, media, True, 9000)], b""
+            )
+        )
+        for media in ("video/mp4", "video/mp2t", "video/mpeg", "video/h264", "video/h265")
+    }
+    unknown = streams["video/h265"].replace(b"video/h265", b"video/av01")
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     bomb = deflate.compress(b" " * (4 * 1024 * 1024 + 1)) + deflate.flush()
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
@@ -207,6 +216,10 @@ def objects_() -> dict[str, Any]:
               size=len(no_series)),
         fails("malformed", "a part of no instance", "parse_header", data_hex=no_instance.hex(), layer="display",
               size=len(no_instance) + 5),
+        *(valid(f"a stream of {media}", "parse_header", data_hex=packed.hex(), layer="video", size=len(packed) + 7)
+          for media, packed in streams.items()),
+        fails("malformed", "a stream of a media type that is none", "parse_header", data_hex=unknown.hex(),
+              layer="video", size=len(unknown) + 7),
         valid("where a header ends", "header_end", data_hex="00000010"),
         valid("attributes", "inflate_json", data_hex=attributes.hex()),
         valid("attributes in Korean", "inflate_json", data_hex=objects.deflate_json({"a": "홍길동"}).hex()),

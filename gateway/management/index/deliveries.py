@@ -150,7 +150,7 @@ def lose_objects(connection: Connection, object_ids: Collection[str]) -> None:
         if sealed is None:
             continue
         stood = sa.select(object_frames.c.instance_id).where(object_frames.c.object == object_id).distinct()
-        if sealed.layer in NEEDS:
+        if sealed.layer in NEEDS and not NEEDS[sealed.layer].in_state:
             reopen(connection, [int(row.instance_id) for row in connection.execute(stood)], sealed.layer)
             remove_objects(connection, [object_id])
             _order_again(connection, sealed)

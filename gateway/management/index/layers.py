@@ -1,7 +1,7 @@
 """Which layer of which instance is over: made whole, or refused for a reason. Functions take a Connection.
 
-``display`` keeps its progress in the instance's own state; every other layer is noted here, so that what one of them
-cannot make is neither tried for ever nor a failure of the others.
+``display`` and ``video`` keep their progress in the instance's own state; every other layer is noted here, so that
+what one of them cannot make is neither tried for ever nor a failure of the others.
 """
 
 from collections.abc import Collection
@@ -15,6 +15,7 @@ from gateway.management.index import arrivals_tables as t
 from gateway.management.index.arrivals_rows import InstanceRow
 from gateway.management.index.engine import metadata
 from gateway.management.index.ordered import is_ordered
+from gateway.management.rendering.syntaxes import VIDEO
 from wire.messages import Layer
 
 layers_over = sa.Table(
@@ -38,6 +39,8 @@ class Need:
 
     instances: sa.ColumnElement[bool]
     when_settled: bool
+    in_state: bool = False
+    """Its progress is the instance's own state, as that of ``display``; nothing is noted here."""
 
 
 _REPORTS: Final = sa.or_(
@@ -52,15 +55,21 @@ _REPORTS: Final = sa.or_(
 )
 """Structured reports, key object selections and documents (PS3.4 annex B.5, PS3.6 annex A)."""
 
+_IS_VIDEO: Final = sa.and_(t.instances.c.has_pixels.is_(sa.true()), t.instances.c.TransferSyntaxUID.in_(tuple(VIDEO)))
+_HAS_FRAMES: Final = sa.and_(
+    t.instances.c.has_pixels.is_(sa.true()), t.instances.c.TransferSyntaxUID.not_in(tuple(VIDEO))
+)
+
 NEEDS: Final[dict[Layer, Need]] = {
-    "diagnostic": Need(t.instances.c.has_pixels.is_(sa.true()), when_settled=True),
+    "diagnostic": Need(_HAS_FRAMES, when_settled=True),
     "report": Need(_REPORTS, when_settled=False),
+    "video": Need(sa.and_(_IS_VIDEO, t.instances.c.state == "received"), when_settled=False, in_state=True),
     "original": Need(is_ordered("original"), when_settled=True),
 }
 """The layers beside ``display`` and ``thumbnail``."""
 
 lacks_pictures: Final = sa.exists().where(
-    t.instances.c.study_id == t.studies.c.id, t.instances.c.state == "received", t.instances.c.has_pixels.is_(sa.true())
+    t.instances.c.study_id == t.studies.c.id, t.instances.c.state == "received", _HAS_FRAMES
 )
 """A condition on studies: ``display`` is still to be made of one of their instances."""
 

@@ -36,4 +36,8 @@ def parts(job: protocol.Job, limits: RenderLimits, allow_frame: AllowFrame) -> I
         from gateway.management.rendering import diagnostic
 
         return diagnostic.parts(job, limits, allow_frame)
+    if job.layer == "video":
+        from gateway.management.rendering import video
+
+        return video.parts(job, limits, allow_frame)
     raise Refusal("unsupported", "layer")

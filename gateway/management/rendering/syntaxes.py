@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
@@ -51,12 +51,14 @@ LOSSY: Final[frozenset[str]] = JPEG_DCT | {JPEG_LS_NEAR_LOSSLESS, JPEG_XL_JPEG_R
 MAYBE_LOSSY: Final[frozenset[str]] = frozenset({JPEG_2000, JPEG_XL, HTJ2K})
 """Either; lossy unless the header denies it."""
 
-VIDEO: Final[dict[str, str]] = (
-    {f"1.2.840.10008.1.2.4.{n}{dot}": "video/mpeg" for n in (100, 101) for dot in ("", ".1")}
-    | {f"1.2.840.10008.1.2.4.{n}{dot}": "video/mp4" for n in (102, 103, 104, 105, 106) for dot in ("", ".1")}
-    | {f"1.2.840.10008.1.2.4.{n}": "video/mp4" for n in (107, 108)}
-)
-"""One stream for all frames: MPEG-2, MPEG-4 AVC/H.264, HEVC/H.265 (PS3.5 8.2.5 to 8.2.8), with the usual media type.
+VideoCoding = Literal["mpeg", "h264", "h265"]
+
+VIDEO: Final[dict[str, VideoCoding]] = {
+    **dict.fromkeys((f"1.2.840.10008.1.2.4.{n}{dot}" for n in (100, 101) for dot in ("", ".1")), "mpeg"),
+    **dict.fromkeys((f"1.2.840.10008.1.2.4.{n}{dot}" for n in range(102, 107) for dot in ("", ".1")), "h264"),
+    **dict.fromkeys((f"1.2.840.10008.1.2.4.{n}" for n in (107, 108)), "h265"),
+}
+"""One stream for all frames: MPEG-2, MPEG-4 AVC/H.264, HEVC/H.265 (PS3.5 8.2.5 to 8.2.8), with how it is coded.
 Frames are not made of them; the stream is passed on as it is."""
 
 SUPPORTED_TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from gateway.management.index import arrivals_quarantine, arrivals_read, deliveries
 from gateway.management.index.arrivals_rows import InstanceRow, SeriesRow
 from gateway.management.object_store import Written
+from gateway.management.rendering.syntaxes import VIDEO
 from gateway.management.studio.batches import BATCH_BYTES, Batch, frame_count, header_of, sealed_of
 from gateway.management.studio.bench import Bench, Frames
 from wire.messages import Layer
@@ -40,7 +41,8 @@ class Display:
 
     def _pending(self, study_id: int) -> list[InstanceRow]:
         with self._bench.engine.connect() as connection:
-            rows = [row for row in arrivals_read.instances_of(connection, study_id, "received") if row.has_pixels]
+            received = arrivals_read.instances_of(connection, study_id, "received")
+            rows = [row for row in received if row.has_pixels and row.TransferSyntaxUID not in VIDEO]
             begun = deliveries.begun(connection, study_id, "display") if rows else set()
             stood = {row.id: frame_count(row) for row in rows if row.id in begun}
             gaps = deliveries.gaps_of(connection, stood, "display")

@@ -15,6 +15,7 @@ from gateway.management.studio.display import Display
 from gateway.management.studio.originals import Originals
 from gateway.management.studio.reports import Reports
 from gateway.management.studio.thumbnails import Thumbnails
+from gateway.management.studio.videos import Videos
 from wire.messages import Layer
 
 
@@ -53,7 +54,7 @@ class Studio:
 
 def layers_made(settings: Rendering) -> list[Layer]:
     """Every layer that must be over before a study counts as settled."""
-    made: list[Layer] = ["display"]
+    made: list[Layer] = ["display", "video"]
     made += ["report"] if settings.report else []
     made += ["diagnostic"] if settings.diagnostic else []
     return made
@@ -61,7 +62,11 @@ def layers_made(settings: Rendering) -> list[Layer]:
 
 def studios(bench: Bench) -> list[Studio]:
     """One for each lane: a lane waits for no other, but for its turn with the workers."""
-    lanes = [Studio("a study", [Display(bench), Thumbnails(bench)]), Studio("an order", [Originals(bench)])]
+    lanes = [
+        Studio("a study", [Display(bench), Thumbnails(bench)]),
+        Studio("an order", [Originals(bench)]),
+        Studio("a video", [Videos(bench)]),
+    ]
     if bench.settings.report:
         lanes.append(Studio("a report", [Reports(bench)]))
     if bench.settings.diagnostic:

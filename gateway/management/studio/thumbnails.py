@@ -10,6 +10,7 @@ from gateway.management.index.arrivals_rows import InstanceRow
 from gateway.management.index.deliveries import SealedObject
 from gateway.management.object_store import Written
 from gateway.management.rendering.refusal import RenderRefused
+from gateway.management.rendering.syntaxes import VIDEO
 from gateway.management.studio.batches import BATCH_BYTES, Batch, frame_count, header_of, sealed_of
 from gateway.management.studio.bench import Bench
 from gateway.management.workers import RenderedFrame, RenderJob
@@ -22,7 +23,7 @@ THUMBNAILS = 128
 
 
 class Thumbnails:
-    """Makes the layer ``thumbnail``, of the series that have pictures of the layer ``display``."""
+    """Makes the layer ``thumbnail``, of the series that have pictures of the layer ``display``, or a stream."""
 
     layer: Layer = "thumbnail"
 
@@ -62,12 +63,14 @@ class Thumbnails:
         return known, [members[series_id][len(members[series_id]) // 2] for series_id in sorted(members)]
 
     async def _picture(self, middle: InstanceRow) -> RenderedFrame | None:
+        is_video = middle.TransferSyntaxUID in VIDEO  # which is not decoded: a sign stands for it
         job = RenderJob(
             self._bench.path(middle),
-            first_frame=frame_count(middle) // 2 if middle.NumberOfFrames > 1 else 0,
+            first_frame=0 if is_video else frame_count(middle) // 2,
             frame_count=1,
             max_side=self._bench.settings.thumbnail_side,
             thumbnail_side=self._bench.settings.thumbnail_side,
+            layer="video" if is_video else "display",
         )
         try:
             async with aclosing(self._bench.pool.render(job)) as pictures:

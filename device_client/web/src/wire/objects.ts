@@ -24,6 +24,10 @@ const Media = oneOf(
   'text/plain',
   'text/html',
   'video/mp4',
+  'video/mp2t',
+  'video/mpeg',
+  'video/h264',
+  'video/h265',
   'application/dicom',
 );
 
