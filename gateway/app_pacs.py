@@ -71,6 +71,11 @@ def serve_pacs(state: State, config: Config, opened: Engine, ready: Callable[[],
             threading.Thread(target=server.serve_forever, daemon=True, name="socket"),
             threading.Thread(target=service.look_after, args=(config.retrieval.echo_s,), daemon=True, name="echo"),
         ]
+        if config.prefetch.priors.most or config.prefetch.daily:
+            from gateway.management.prefetch import Prefetcher
+
+            prefetcher = Prefetcher(config.prefetch, opened, service)
+            threads.append(threading.Thread(target=prefetcher.run, args=(stop,), daemon=True, name="prefetch"))
         for thread in threads:
             thread.start()
         ready()
@@ -98,22 +103,26 @@ def ask(state: State, question: dict[str, Any], tell: Callable[[dict[str, Any]],
 
 
 def status_of(state: State) -> list[dict[str, Any]]:
-    """Each PACS of the configuration, with ``where`` and what the gateway that runs knows of its health."""
+    """Each PACS of the configuration, with ``where`` and what the gateway that runs knows of its health.
+
+    ``is_asked``: whether the process that talks to PACS answered.
+    """
     known: dict[str, dict[str, Any]] = {}
 
     def tell(line: dict[str, Any]) -> None:
         known.update({one["pacs"]: one for one in line.get("done") or []})
 
     config = configuration.load(state.root)
-    if state.pacs_socket.exists():
+    is_asked = False
+    if config.pacs and state.pacs_socket.exists():
         with contextlib.suppress(OSError, ValueError):
-            _ask_running(state, {"op": "status"}, tell)
+            is_asked = _ask_running(state, {"op": "status"}, tell)
     found = []
     for one in config.pacs:
         how = "dicomweb" if one.dicomweb else f"{one.aet} by C-{one.via.upper()}"
         unknown = {"pacs": one.name, "how": how, "answered_at": None, "tried_at": None, "error": ""}
         where = one.dicomweb or f"{one.host}:{one.port}{' (TLS)' if one.tls else ''}"
-        found.append({**known.get(one.name, unknown), "how": how, "where": where})
+        found.append({**known.get(one.name, unknown), "how": how, "where": where, "is_asked": is_asked})
     return found
 
 

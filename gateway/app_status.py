@@ -10,6 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import config as configuration
 from gateway.app import State, open_index
+from gateway.app_pacs import status_of
+from gateway.cli_support import local_time
 from gateway.control import Client
 from gateway.management.index import arrivals_read, deliveries, movements
 from gateway.management.index.arrivals_tables import studies
@@ -23,7 +25,7 @@ _CONNECT_S = 2.0
 
 
 def probe(state: State) -> list[dict[str, Any]]:
-    """``{"part", "healthy", "detail"}`` for core, broker, console, intake and index."""
+    """``{"part", "healthy", "detail"}`` for core, broker, console, intake, index and each PACS."""
     config = configuration.load(state.root)
     client = Client(state.socket)
     core = client.status()
@@ -36,6 +38,7 @@ def probe(state: State) -> list[dict[str, Any]]:
         _console_part(core, config),
         _probe_intake(config.dicom, is_running=core is not None),
         _probe_index(state, config),
+        *_pacs_parts(state),
     ]
 
 
@@ -69,6 +72,23 @@ def _store_parts(core: dict[str, Any] | None) -> list[dict[str, Any]]:
         elif store["squeezed"]:
             detail += f"; too small for the announcement window: raise store.{name}_gb or lower delivery.window_days"
         found.append(_part(name, not (store["over"] or store["squeezed"]), detail))
+    return found
+
+
+def _pacs_parts(state: State) -> list[dict[str, Any]]:
+    """A PACS that is away is said, and is no fault of the gateway: what is here is served all the same."""
+    found = []
+    for one in status_of(state):
+        if not one["is_asked"]:
+            return [_part("pacs", False, "the process that talks to PACS does not answer")]
+        if one["error"]:
+            since = f", last at {local_time(one['answered_at'])}" if one["answered_at"] else ""
+            detail = f"AWAY{since}: {one['error']}; what is here stays usable"
+        elif one["answered_at"]:
+            detail = f"{one['how']}, {one['where']}, answered at {local_time(one['answered_at'])}"
+        else:
+            detail = f"{one['how']}, {one['where']}, not asked yet"
+        found.append(_part(f"pacs {one['pacs']}", True, detail))
     return found
 
 

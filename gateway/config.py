@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway import config_pacs
-from gateway.config_pacs import Pacs, Retrieval
+from gateway.config_pacs import Pacs, Prefetch, Retrieval
 from wire.errors import NameInvalid
 from wire.names import check_site
 
@@ -187,6 +187,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     audit: Audit = field(default_factory=Audit)
     pacs: list[Pacs] = field(default_factory=list)
     retrieval: Retrieval = field(default_factory=Retrieval)
+    prefetch: Prefetch = field(default_factory=Prefetch)
 
     @property
     def tls(self) -> bool:
@@ -281,7 +282,7 @@ def parse(data: bytes, where: str) -> Config:
 def check(config: Config) -> None:
     """What types do not say; NameInvalid or ValueError names the key."""
     check_site(config.site)
-    config_pacs.check(config.pacs)
+    config_pacs.check(config.pacs, config.prefetch)
     _check_host("host", config.host)
     if config.mqtt.listen and not is_address(config.mqtt.listen):
         raise ValueError("mqtt.listen: an IP address, or empty")

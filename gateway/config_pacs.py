@@ -59,13 +59,48 @@ class Retrieval(Struct, frozen=True, forbid_unknown_fields=True):
     echo_s: _Seconds = 60.0
 
 
-def check(several: list[Pacs]) -> None:
+class Priors(Struct, frozen=True, forbid_unknown_fields=True):
+    """Earlier studies of a patient of whom a study arrives. ``most`` 0: none are fetched.
+
+    ``same``: what a prior must share with it; ``years``: how old it may be.
+    """
+
+    most: Annotated[int, Meta(ge=0, le=50)] = 0
+    same: Literal["patient", "modality", "body part", "modality or body part"] = "modality or body part"
+    years: Annotated[float, Meta(gt=0, le=100)] = 5.0
+
+
+class Daily(Struct, frozen=True, forbid_unknown_fields=True):
+    """Studies that are fetched at a time of day (local time, ``HH:MM``): what ``filters`` find, by DICOM keywords.
+
+    In dates ``today`` and ``yesterday`` stand for these days.
+    """
+
+    at: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+    filters: dict[str, str]
+    pacs: str = ""
+    most: Annotated[int, Meta(ge=1, le=500)] = 50
+
+
+class Prefetch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Off unless set."""
+
+    priors: Priors = field(default_factory=Priors)
+    daily: list[Daily] = field(default_factory=list)
+
+
+def check(several: list[Pacs], prefetch: Prefetch) -> None:
     """What types do not say; ValueError names the key."""
     names = [one.name for one in several]
     for one in several:
         if names.count(one.name) > 1:
             raise ValueError(f"pacs: two are named {one.name}")
         _check_one(one)
+    for daily in prefetch.daily:
+        if daily.pacs and daily.pacs not in names:
+            raise ValueError("prefetch.daily.pacs: no PACS of that name")
+        if not daily.filters:
+            raise ValueError("prefetch.daily.filters: at least one keyword, or the whole PACS would be fetched")
 
 
 def _check_one(one: Pacs) -> None:

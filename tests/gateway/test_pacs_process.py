@@ -88,6 +88,14 @@ def test_the_command_line_asks_by_way_of_the_gateway_that_runs(site: tuple[Runni
     assert listed["away"]["answered_at"] is None and listed["away"]["error"]
 
 
+def test_status_names_each_pacs_and_one_that_is_away_is_no_fault(site: tuple[RunningGateway, Orthanc, Qrscp]) -> None:
+    gateway, *_ = site
+    gateway.wait_healthy()
+    parts = {part["part"]: part for part in gateway.cli("status", json=True)}
+    assert "answered at" in parts["pacs qrscp"]["detail"]
+    assert parts["pacs away"]["detail"].startswith("AWAY: it cannot be reached")
+
+
 def test_a_pacs_process_that_falls_is_started_again(site: tuple[RunningGateway, Orthanc, Qrscp]) -> None:
     gateway, *_ = site
     pid = gateway.kill("pacs")

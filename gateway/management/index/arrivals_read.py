@@ -19,6 +19,11 @@ def changed_studies(connection: Connection, after_revision: int, limit: int = 10
     return _studies(connection, query.limit(limit))
 
 
+def newest_revision(connection: Connection) -> int:
+    """That of the study that changed last; 0 where there is none."""
+    return int(connection.execute(sa.select(sa.func.max(t.studies.c.revision))).scalar() or 0)
+
+
 def study(connection: Connection, StudyInstanceUID: str) -> StudyRow | None:
     """One study by its UID."""
     found = _studies(connection, sa.select(t.studies).where(t.studies.c.StudyInstanceUID == StudyInstanceUID))
