@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from device_client.cli_display import add_to
+from device_client import cli_display, cli_watch
 from device_client.errors import Busy, DeviceError
 from wire.messages import Layer
 
@@ -78,7 +78,13 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("uri")
+@click.argument("uri", required=False)
+@click.option(
+    "--from",
+    "link_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Take the link from a file.",
+)
 @click.option("--name", default=platform.node() or "device", help="What operators call this device.")
 @click.option("--replace", is_flag=True, help="Forget an earlier enrolment and all that it received.")
 @click.option(
@@ -86,17 +92,24 @@ def main() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @_state_option
-def enrol(uri: str, name: str, replace: bool, timeout_s: float | None, as_json: bool) -> None:
-    """Enrol this device with the one-time link URI.
+def enrol(
+    uri: str | None, link_file: Path | None, name: str, replace: bool, timeout_s: float | None, as_json: bool
+) -> None:
+    """Enrol this device with the one-time link URI, or with the one that stands in a file.
 
     Example: mpacs-device enrol 'https://gateway.example/#enrol=...' --name 'Ward 3'
     """
     from device_client.enrol import enrol as enrol_device
+    from device_client.stick import link_in
+
+    if (uri is None) == (link_file is None):
+        raise click.UsageError("give the link, or --from FILE with a file that holds it")
+    link = uri if link_file is None else link_in(link_file)
 
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    identity = asyncio.run(enrol_device(_folder(), uri, name[:128] or "device", timeout_s, tell, replace))
+    identity = asyncio.run(enrol_device(_folder(), link or "", name[:128] or "device", timeout_s, tell, replace))
     kinds = [reader.kind for reader in identity.recipients]
     if as_json:
         click.echo(json.dumps({"device": identity.device, "site": identity.site, "recipients": kinds}))
@@ -133,6 +146,7 @@ async def _run(folder: Path, options: Any) -> None:
     from device_client.lines import Lines
     from device_client.progress import ReceiveBar
     from device_client.service import Service
+    from device_client.watchdog import Watchdog
 
     state = await _own(folder)
     events = Events()
@@ -147,11 +161,13 @@ async def _run(folder: Path, options: Any) -> None:
             loop.add_signal_handler(number, agent.stopping.set)
         server = ControlServer(folder, Service(agent).handle)
         await server.start()
+        alive = asyncio.ensure_future(Watchdog().keep())
         if bar:
             bar.start()
         try:
             await agent.run()
         finally:
+            alive.cancel()
             if bar:
                 bar.stop()
             await server.close()
@@ -286,25 +302,5 @@ def request_(study: str, layer: str, as_json: bool) -> None:
     click.echo(f"layer {layer} {meaning[outcome['state']]}")
 
 
-@main.command()
-@_state_option
-def watch() -> None:
-    """Print what happens in the running process, one JSON line an event.
-
-    Example: mpacs-device watch
-    """
-
-    def told(message: dict[str, Any]) -> None:
-        click.echo(json.dumps(message["event"], ensure_ascii=False))
-        sys.stdout.flush()
-
-    # Also where it was started in the background, which makes shells have SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        _ask({"op": "watch"}, told)
-    except KeyboardInterrupt:
-        return
-
-
-add_to(main, _folder, _state_option)
+cli_display.add_to(main, _folder, _state_option)
+cli_watch.add_to(main, _folder, _state_option)

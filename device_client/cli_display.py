@@ -1,5 +1,6 @@
 """``mpacs-device display``: the screen on a ward's wall."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ _options = (
                  help="Draw the screen once as PNG and end."),
     click.option("--size", callback=_parsed(_size), metavar="WxH", envvar=_env("SIZE"), show_envvar=True,
                  help="Size in pixels [default: the screen's; of a screenshot 1920x1080]."),
+    click.option("--enrol-from", "link_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+                 envvar=_env("ENROL_FROM"), show_envvar=True,
+                 help="Until enrolled, wait for an enrolment link in FILE, on a stick say."),
     click.option("--window", is_flag=True, help="In a window, not on the full screen; Q closes it."),
     click.option("--language", type=_LANGUAGE, default="ko", show_default=True, envvar=_env("LANGUAGE"),
                  show_envvar=True, help="What the screen speaks."),
@@ -69,7 +73,9 @@ def add_to(group: click.Group, folder: Callable[[], Path], state_option: Callabl
 
     @group.command()
     @state_option
-    def display(shot: Path | None, size: tuple[int, int] | None, window: bool, **given: Any) -> None:
+    def display(
+        shot: Path | None, size: tuple[int, int] | None, window: bool, link_file: Path | None, **given: Any
+    ) -> None:
         """Show the ward's current studies on the full screen, and receive them.
 
         Needs no desktop and no input: studies are shown in turn, critical and new ones first. Arrow keys, space,
@@ -82,7 +88,7 @@ def add_to(group: click.Group, folder: Callable[[], Path], state_option: Callabl
         if shot is not None:
             _screenshot(folder(), settings, size or (1920, 1080), shot)
         else:
-            _run(folder(), settings, size, window)
+            _run(folder(), settings, size, window, link_file)
 
     for option in reversed(_options):
         option(display)
@@ -108,15 +114,27 @@ def _screenshot(folder: Path, settings: Any, size: tuple[int, int], to: Path) ->
     screenshot(folder, settings, size, to)
 
 
-def _run(folder: Path, settings: Any, size: tuple[int, int] | None, window: bool) -> None:
+def _run(folder: Path, settings: Any, size: tuple[int, int] | None, window: bool, link_file: Path | None) -> None:
     import asyncio
 
     _need_display()
-    from device_client.display.main import run
+    from device_client.agent import Options
+    from device_client.display.main import LAYERS, Display, run
     from device_client.display.window import Window
+    from device_client.watchdog import Watchdog
+
+    watchdog, said = Watchdog(), False
+
+    def alive(shows_picture: bool) -> None:
+        nonlocal said
+        watchdog.alive()
+        if shows_picture and not said:
+            said = True
+            click.echo("showing")
+            sys.stdout.flush()
 
     screen = Window(size, full_screen=not window)
     try:
-        asyncio.run(run(folder, settings, screen, lambda: None))
+        asyncio.run(run(Display(folder, settings, screen, Options(LAYERS), alive, link_file)))
     finally:
         screen.close()

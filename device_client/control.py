@@ -109,6 +109,15 @@ def ask(folder: Path, request: Message, told: Callable[[Message], None], timeout
 
     ``timeout_s`` is how long it may be silent.
     """
+    for message in stream(folder, request, timeout_s):
+        if "result" in message:
+            return message["result"]
+        told(message)
+    raise DeviceError("the running process has ended")
+
+
+def stream(folder: Path, request: Message, timeout_s: float | None = None) -> Iterator[Message]:
+    """All that is answered to ``request``, the result last; DeviceError where that is an error, OSError as in ask."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(timeout_s)
         with _short_path(folder) as path:
@@ -119,7 +128,4 @@ def ask(folder: Path, request: Message, told: Callable[[Message], None], timeout
                 message = json.loads(line)
                 if "error" in message:
                     raise DeviceError(message["error"])
-                if "result" in message:
-                    return message["result"]
-                told(message)
-    raise DeviceError("the running process has ended")
+                yield message

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal
 
-Store = Literal["open", "lease-ended", "receiver-gone", "card-gone"]
+Store = Literal["open", "lease-ended", "receiver-gone", "card-gone", "not-enrolled"]
 URGENT = ("STAT", "HIGH")
 """RequestedProcedurePriority (PS3.3 C.4.11)."""
 _DATE_TIME = re.compile(r"(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})?)?")

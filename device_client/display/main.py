@@ -1,26 +1,34 @@
 """Starts the display: beside the process that owns the store where there is one, else as that process itself."""
 
 import asyncio
+import logging
 import signal
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from device_client import control, service
 from device_client.agent import Agent, Options
 from device_client.control import ControlServer
-from device_client.display.link import Source, by_thread
+from device_client.display.link import Ask, Source, by_thread
 from device_client.display.settings import Settings
 from device_client.display.stage import Stage
 from device_client.display.window import Canvas, Window
-from device_client.errors import Busy
+from device_client.display.words import say
+from device_client.errors import Busy, DeviceWiped, NotEnrolled
 from device_client.events import Events
 from device_client.lines import Lines
+from device_client.stick import enrol_from
 from device_client.store.state import State
 
 LAYERS = ("thumbnail", "display")
 """What a wall shows. Reports are for nobody in a corridor."""
 _ASK_S = 10.0
+_AGAIN_S = 10.0
+
+log = logging.getLogger("mpacs.device")
 
 
 def screenshot(folder: Path, settings: Settings, size: tuple[int, int], to: Path) -> None:
@@ -54,42 +62,114 @@ async def _draw_once(stage: Stage) -> None:
     await stage.draw()
 
 
-async def run(folder: Path, settings: Settings, window: Window, alive: Callable[[], None]) -> None:
-    """Until ended."""
+@dataclass(frozen=True)
+class Display:
+    """What a display is started with. ``link_file`` is where an enrolment link may appear, None: nowhere."""
+
+    folder: Path
+    settings: Settings
+    window: Window
+    options: Options
+    alive: Callable[[bool], None]
+    link_file: Path | None = None
+    ended: list[bool] = field(default_factory=list)
+    """Not empty once the process was asked to end; stages come and go meanwhile."""
+
+    def stage(self, source: Source) -> Stage:
+        """On its window; ends with the process's signals."""
+        stage = Stage(source, self.settings, self.window, self.alive)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, stage)
+        return stage
+
+    def _end(self, stage: Stage) -> None:
+        self.ended.append(True)
+        stage.stopping.set()
+
+
+async def run(display: Display) -> None:
+    """Until ended. NotEnrolled or DeviceWiped where there is no link to wait for."""
+    while not display.ended:
+        try:
+            state = State(display.folder)
+        except Busy:
+            await _beside(display)
+            return
+        except (NotEnrolled, DeviceWiped):
+            if display.link_file is None:
+                raise
+            await _enrolling(display, display.link_file)
+            continue
+        except OSError as error:
+            await _without_storage(display, error)
+            continue
+        try:
+            await _alone(state, display)
+        except DeviceWiped:
+            if display.link_file is None:
+                raise
+        except OSError as error:
+            await _without_storage(display, error)
+        finally:
+            state.close()
+
+
+async def _enrolling(display: Display, link_file: Path) -> None:
+    """The screen says that it waits for a link, and why one was refused."""
+    said = [say(display.settings.language, "stick")]
+
+    def tell(text: str) -> None:
+        said[0] = text
+        log.warning("%s", text)
+
+    stage = display.stage(Source(_saying("not-enrolled", said)))
+    enrolling = asyncio.ensure_future(enrol_from(display.folder, link_file, tell))
+    enrolling.add_done_callback(lambda _: stage.stopping.set())
     try:
-        state = State(folder)
-    except Busy:
-        await _beside(folder, settings, window, alive)
-        return
-    try:
-        await _alone(state, settings, window, alive)
+        await stage.run()
     finally:
-        state.close()
+        enrolling.cancel()
+        await asyncio.gather(enrolling, return_exceptions=True)
 
 
-async def _beside(folder: Path, settings: Settings, window: Window, alive: Callable[[], None]) -> None:
+async def _without_storage(display: Display, error: OSError) -> None:
+    """The card has gone or is broken: the screen says so for a while, then it is looked for again."""
+    log.warning("the state folder cannot be used: %s", error.strerror)
+    stage = display.stage(Source(_saying("card-gone", [error.strerror or type(error).__name__])))
+    timer = asyncio.get_running_loop().call_later(_AGAIN_S, stage.stopping.set)
+    await stage.run()
+    timer.cancel()
+
+
+def _saying(store: str, reason: list[str]) -> Ask:
+    async def ask(_request: dict[str, Any]) -> Any:
+        now_ms = int(time.time() * 1000)
+        return {"store": store, "now": now_ms, "connected": False, "gateway": True, "reason": reason[0]}
+
+    return ask
+
+
+async def _beside(display: Display) -> None:
     """Another process receives: all is asked of it, and what it does not answer is said on the screen."""
 
     def ask(request: dict[str, Any]) -> Any:
-        return control.ask(folder, request, lambda _message: None, _ASK_S)
+        return control.ask(display.folder, request, lambda _message: None, _ASK_S)
 
-    stage = Stage(Source(by_thread(ask)), settings, window, alive)
-    _end_on_signals(stage.stopping)
-    await stage.run()
+    await display.stage(Source(by_thread(ask))).run()
 
 
-async def _alone(state: State, settings: Settings, window: Window, alive: Callable[[], None]) -> None:
+async def _alone(state: State, display: Display) -> None:
     events = Events()
     events.listen(Lines(problems_only=False).take)
-    agent = Agent(state, Options(LAYERS), events)
+    agent = Agent(state, display.options, events)
     answers = service.Service(agent)
 
     async def ask(request: dict[str, Any]) -> Any:
         return await answers.handle(request, _nothing)
 
-    stage = Stage(Source(ask), settings, window, alive)
+    stage = display.stage(Source(ask))
     events.listen(lambda event: stage.kick() if event["event"] != "progress" else None)
-    _end_on_signals(stage.stopping)
     server = ControlServer(state.folder, answers.handle)
     await server.start()
     receiving = asyncio.ensure_future(agent.run())
@@ -105,9 +185,3 @@ async def _alone(state: State, settings: Settings, window: Window, alive: Callab
 
 async def _nothing(_message: dict[str, Any]) -> None:
     return None
-
-
-def _end_on_signals(stopping: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)

@@ -26,6 +26,7 @@ _BANNER: dict[Level, tuple[Color, Color]] = {
     "stop": ((214, 58, 48), (255, 255, 255)),
 }
 _SMALL = 0.8
+_GREYS = [(level, level, level) for level in range(256)]
 
 
 class Painter:
@@ -138,7 +139,9 @@ class Painter:
         return box.w, box.h - 2 * (self.layout.unit * 5 // 4)
 
     def _blit(self, pixels: Pixels, area: Box) -> None:
-        image = pygame.image.frombuffer(pixels.data, (pixels.width, pixels.height), "RGB")
+        image = pygame.image.frombuffer(pixels.data, (pixels.width, pixels.height), "P" if pixels.grey else "RGB")
+        if pixels.grey:
+            image.set_palette(_GREYS)
         target = self._moved(area)
         place = (target.x + (area.w - pixels.width) // 2, target.y + (area.h - pixels.height) // 2)
         self._surface.set_clip(pygame.Rect(target))

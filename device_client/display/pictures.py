@@ -12,15 +12,16 @@ from PIL import Image
 
 MOST_PIXELS = 8192 * 8192 // 4
 _FORMATS = ("JPEG", "PNG")
-_CACHE_BYTES = 12 * 1024 * 1024
+_CACHE_BYTES = 4 * 1024 * 1024
 
 
 class Pixels(NamedTuple):
-    """RGB, row by row, three bytes a pixel."""
+    """Row by row, without padding: one byte a pixel where ``grey``, else three of RGB."""
 
     width: int
     height: int
     data: bytes
+    grey: bool
 
 
 class Broken(Exception):
@@ -33,13 +34,15 @@ def decode(data: bytes, width: int, height: int) -> Pixels:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise Broken
+            # Most pictures are grey, and stay so: on a screen of 4K that is 3 MB in place of 10.
+            mode = "L" if image.mode == "L" else "RGB"
             # A JPEG's decoder halves at once: a 1,600 pixel picture on a small screen costs a quarter.
-            image.draft("RGB", (width, height))
+            image.draft(mode, (width, height))
             scale = min(width / image.width, height / image.height)
             size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
             small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
-            rgb = small.convert("RGB")
-            return Pixels(rgb.width, rgb.height, rgb.tobytes())
+            shown = small if small.mode == mode else small.convert(mode)
+            return Pixels(shown.width, shown.height, shown.tobytes(), mode == "L")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise Broken from None
 

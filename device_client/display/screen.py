@@ -146,7 +146,7 @@ class Screen:
     def _standing(self, now_ms: int) -> tuple[str, Level]:
         """What is to be said of how current all this is; the worst first."""
         board = self._board
-        if board.store in ("lease-ended", "card-gone"):
+        if board.store in ("lease-ended", "card-gone", "not-enrolled"):
             return board.store, "stop"
         if board.revoked:
             return "revoked", "stop"

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -31,10 +32,10 @@ def local_time(now_ms: int) -> datetime:
 
 
 class Stage:
-    """One window. ``alive`` is called as often as the loop goes round, for a watchdog."""
+    """One window. ``alive`` is called as often as the loop goes round, with whether a picture is on the screen."""
 
     def __init__(
-        self, source: Source, settings: Settings, window: Window, alive: Callable[[], None] = lambda: None
+        self, source: Source, settings: Settings, window: Window, alive: Callable[[bool], None] = lambda _shown: None
     ) -> None:
         """Nothing is drawn yet."""
         self.screen = Screen(settings, local_time)
@@ -43,6 +44,8 @@ class Stage:
         self._alive = alive
         self._painter = Painter(window.surface, arrange(*window.surface.get_size()))
         self._cache = Cache()
+        # One thread, or each would keep memory of its own for pictures.
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._clock_ms, self._clock_at = 0, time.monotonic()
         self._shown: tuple[View, Frame | None] | None = None
         self._pixels: tuple[Frame, Pixels | None] | None = None
@@ -94,9 +97,9 @@ class Stage:
         informed = asyncio.ensure_future(self._keep_informed())
         try:
             while not self.stopping.is_set() and not informed.done():
-                self._alive()
                 await self._list_frames()
                 await self.draw()
+                self._alive(self._pixels is not None and self._pixels[1] is not None)
                 await self._pause(self.screen.next_look_ms(self.now_ms()) / 1000)
             if informed.done():
                 informed.result()
@@ -175,7 +178,8 @@ class Stage:
         if data is not None:
             size = self._painter.picture_size()
             try:
-                pixels = await asyncio.to_thread(pictures.decode, data, *size)
+                loop = asyncio.get_running_loop()
+                pixels = await loop.run_in_executor(self._decoder, pictures.decode, data, *size)
             except Broken:
                 pixels = None
         self._pixels = (frame, pixels)

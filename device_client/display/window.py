@@ -32,7 +32,8 @@ class Window:
         """``size`` None: all of the screen. DeviceError where there is no screen."""
         try:
             pygame.display.init()
-            flags = pygame.FULLSCREEN if full_screen else 0
+            # With a size of its own it fills as much, without a frame: a mode of that size there may not be.
+            flags = 0 if not full_screen else pygame.NOFRAME if size else pygame.FULLSCREEN
             self.surface = pygame.display.set_mode(size or (0, 0), flags)
         except pygame.error as error:
             raise DeviceError(

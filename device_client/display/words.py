@@ -41,6 +41,12 @@ WORDS: dict[str, dict[Language, str]] = {
         "en": "It opens by itself when the gateway is reached.",
         "ko": "게이트웨이에 연결되면 저절로 열립니다.",
     },
+    "not-enrolled": {"en": "This screen belongs to no ward yet", "ko": "아직 병동에 등록되지 않은 화면입니다"},
+    "not-enrolled-why": {"en": "{reason}", "ko": "{reason}"},
+    "stick": {
+        "en": "Plug in a stick with an enrolment link.",
+        "ko": "등록 링크가 담긴 USB를 꽂으십시오.",
+    },
     "card-gone": {"en": "The storage of this screen cannot be used", "ko": "저장 장치를 사용할 수 없습니다"},
     "card-gone-why": {"en": "Call IT: {reason}", "ko": "전산실에 연락하십시오: {reason}"},
     "empty": {"en": "No studies in this ward", "ko": "이 병동에 검사가 없습니다"},
