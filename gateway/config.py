@@ -91,12 +91,14 @@ class Rendering(Struct, frozen=True, forbid_unknown_fields=True):
     """Pictures of the layer ``display``: longest side in pixels, JPEG quality; and how many workers make them.
 
     ``report``: whether the layer ``report`` is made; ``diagnostic``: whether that one is, every bit of every frame.
+    ``pet``: pictures of PET as the file says, or in hot iron, from SUV 0 to 10 where the file allows to say so.
     """
 
     workers: Annotated[int, Meta(ge=1, le=16)] = 2
     max_side: Annotated[int, Meta(ge=64, le=8192)] = 1600
     quality: Annotated[int, Meta(ge=50, le=100)] = 90
     thumbnail_side: Annotated[int, Meta(ge=32, le=512)] = 256
+    pet: Literal["grey", "hot-iron"] = "grey"
     report: bool = True
     diagnostic: bool = True
 

@@ -78,6 +78,7 @@ def _keys(value: object, prefix: str = "") -> set[str]:
         ("site: a\ndelivery: {settle_s: -1}", "delivery.settle_s"),
         ("site: a\nrendering: {workers: 0}", "rendering.workers"),
         ("site: a\nrendering: {quality: high}", "rendering.quality"),
+        ("site: a\nrendering: {pet: rainbow}", "rendering.pet"),
         ("site: [", "not YAML"),
         ("- a\n- b", "Expected `object`"),
         ("", "object"),

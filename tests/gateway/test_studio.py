@@ -1,12 +1,14 @@
 """From instances to sealed objects, with real render workers: batches, gaps, failures, thumbnails, full disks."""
 
 import asyncio
+import io
 import os
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+from PIL import Image
 
 from benchmarks.studies import long_ct
 from gateway.management.index import arrivals_read, deliveries
@@ -219,3 +221,21 @@ def test_a_worker_that_fell_is_tried_once_more(tmp_path: Path, ct: list[Path]) -
         assert shop.states(study) == {"rendered": 20}
 
     run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(("pet", "modes"), [("grey", ["L", "L"]), ("hot-iron", ["L", "RGB"])])
+def test_pet_is_shown_as_the_configuration_says(tmp_path: Path, ct: list[Path], pet: str, modes: list[str]) -> None:
+    dataset = pydicom.dcmread(ct[0])
+    dataset.Modality = "PT"
+    dataset.save_as(tmp_path / "pet.dcm", enforce_file_format=True)
+
+    async def scenario(shop: Workshop) -> None:
+        study, _ = shop.office.arrive(path=ct[0], series="1.2.3.1")
+        shop.office.arrive(path=tmp_path / "pet.dcm", series="1.2.3.2")
+        shop.settle()
+        await shop.make()
+        for layer in ("display", "thumbnail"):
+            pictures = [data for one in shop.made(study, layer) for _, data in shop.parts(one)]
+            assert [Image.open(io.BytesIO(data)).mode for data in pictures] == modes
+
+    run(tmp_path, scenario, pet=pet)

@@ -28,11 +28,11 @@ from wire.names import decode_reference
 class Workshop:
     """A studio over an office's index; ``make`` lets it work until nothing is lacking of the first lane's layers."""
 
-    def __init__(self, office: Office, folder: Path, pool: RenderPool) -> None:
+    def __init__(self, office: Office, folder: Path, pool: RenderPool, **rendering: Any) -> None:
         self.office = office
         self.store = ObjectStore(folder / "objects", "office")
         self.pool = pool
-        self.settings = Rendering(max_side=64, thumbnail_side=32)
+        self.settings = Rendering(max_side=64, thumbnail_side=32, **rendering)
         bench = Bench(office.engine, folder, self.store, pool, self.settings)
         lanes = {studio.name: studio for studio in studios(bench)}
         self.studio, self.slow = lanes["a study"], lanes["the diagnostic layer of a study"]
@@ -96,15 +96,15 @@ class Workshop:
 
 
 @asynccontextmanager
-async def workshop(folder: Path) -> AsyncIterator[Workshop]:
+async def workshop(folder: Path, **rendering: Any) -> AsyncIterator[Workshop]:
     with Office(folder / "state") as office:
         async with RenderPool(2) as pool:
-            yield Workshop(office, folder, pool)
+            yield Workshop(office, folder, pool, **rendering)
 
 
-def run(folder: Path, scenario: Callable[[Workshop], Coroutine[Any, Any, None]]) -> None:
+def run(folder: Path, scenario: Callable[[Workshop], Coroutine[Any, Any, None]], **rendering: Any) -> None:
     async def main() -> None:
-        async with workshop(folder) as shop:
+        async with workshop(folder, **rendering) as shop:
             await scenario(shop)
 
     asyncio.run(main())

@@ -107,6 +107,7 @@ class Bench:
                 frame_count=None if is_last else end - first,
                 max_side=self.settings.max_side,
                 quality=self.settings.quality,
+                pet=self.settings.pet,
                 layer=layer,
             )
             try:

@@ -70,6 +70,7 @@ class Thumbnails:
             frame_count=1,
             max_side=self._bench.settings.thumbnail_side,
             thumbnail_side=self._bench.settings.thumbnail_side,
+            pet=self._bench.settings.pet,
             layer="video" if is_video else "display",
         )
         try:
