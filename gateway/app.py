@@ -135,6 +135,7 @@ def open_index(state: State, config: Config) -> "Engine":
         grants,
         movements,
         people,
+        refused_messages,
         releases,
         retrieved,
         seen,
@@ -254,8 +255,9 @@ async def run(state: State) -> None:
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     if all_ready.is_set():
         dicom = children[2].facts
+        hl7 = f" HL7 {config.hl7.host}:{dicom['hl7_port']}," if dicom.get("hl7_port") else ""
         print(
-            f"ready: site {config.site}, DICOM {config.dicom.aet}@{config.dicom.host}:{dicom['port']},"
+            f"ready: site {config.site}, DICOM {config.dicom.aet}@{config.dicom.host}:{dicom['port']},{hl7}"
             f" devices {config.broker_url}, browsers {config.origin}",
             flush=True,
         )

@@ -18,11 +18,13 @@ from gateway import config as configuration
 from gateway.app import AlreadyRunning, State, lock, open_anchors, open_registry, set_up_log
 from gateway.app_import import watch_folder
 from gateway.config import ConfigError
+from gateway.config_hl7 import Hl7
 from gateway.control import Client, serve
 from gateway.supervisor import die_with_parent
 
 if TYPE_CHECKING:
     from gateway.management.evictor import Evictor
+    from gateway.middleware.adt.listener import Listener
     from gateway.middleware.scp_settings import ScpSettings
 
 _log = logging.getLogger(__name__)
@@ -133,8 +135,9 @@ def intake(state: State) -> None:
     from gateway.middleware.intake import import_light, run_intake
 
     import_light()
+    from gateway.app_hl7 import make_listener
     from gateway.management.entrance import Entrance
-    from gateway.management.index import arrivals_tables, engine, movements, people  # noqa: F401  # their tables
+    from gateway.management.index import arrivals_tables, engine, movements, people, refused_messages  # noqa: F401  # their tables
     from gateway.middleware.admission import Admission
     from gateway.middleware.archive import Archive
 
@@ -144,6 +147,8 @@ def intake(state: State) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     admission = Admission(Archive(state.archive), entrance.on_arrival, entrance.on_refused)
+    if listener := make_listener(config.hl7, opened, entrance.wake):
+        _start(listener, config.hl7)
     folder = watch_folder(config.imports, state, opened, admission, entrance, stop)
     try:
         run_intake(
@@ -152,23 +157,39 @@ def intake(state: State) -> None:
             entrance.on_arrival,
             entrance.settle,
             entrance.on_refused,
-            ready=lambda port: _say_ready(port=port),
+            ready=lambda port: _say_ready(port=port, hl7_port=listener.port if listener else 0),
             stop=stop,
             secured=_secured(config.dicom, state),
         )
         if folder is not None:
             folder.join(_FOLDER_WAIT_S)
     except OSError as error:
-        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
-            raise
-        _log.error(
-            "DICOM port %s on %s cannot be used (%s): end the program that has it, or change dicom in %s",
-            f"{config.dicom.port} or {config.dicom.tls.port}" if config.dicom.tls else str(config.dicom.port),
-            config.dicom.host,
-            error.strerror,
-            configuration.FILE_NAME,
-        )
-        sys.exit(1)
+        ports = f"{config.dicom.port} or {config.dicom.tls.port}" if config.dicom.tls else str(config.dicom.port)
+        _end_without_port(error, f"DICOM port {ports} on {config.dicom.host}", "dicom")
+    finally:
+        if listener is not None:
+            listener.stop()
+
+
+def _start(listener: "Listener", hl7: Hl7) -> None:
+    """Exits where its port cannot be used. Raises ConfigError where its certificate cannot."""
+    try:
+        listener.start()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | ssl.SSLError):
+            raise ConfigError("hl7.certificate, hl7.key or hl7.client_authority cannot be used") from None
+        _end_without_port(error, f"HL7 port {hl7.port} on {hl7.host}", "hl7")
+
+
+def _end_without_port(error: OSError, where: str, section: str) -> None:
+    """Exit with a reason where the address is the trouble; else the error goes on."""
+    if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+        raise error
+    _log.error(
+        "%s cannot be used (%s): end the program that has it, or change %s in %s",
+        *(where, error.strerror, section, configuration.FILE_NAME),
+    )
+    sys.exit(1)
 
 
 def _secured(dicom: configuration.Dicom, state: State) -> "ScpSettings | None":

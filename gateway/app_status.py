@@ -12,6 +12,7 @@ from gateway import config as configuration
 from gateway.app import State, open_index
 from gateway.app_pacs import status_of
 from gateway.cli_support import local_time
+from gateway.config_hl7 import Hl7
 from gateway.control import Client
 from gateway.management.index import arrivals_read, deliveries, movements
 from gateway.management.index.arrivals_tables import studies
@@ -37,6 +38,7 @@ def probe(state: State) -> list[dict[str, Any]]:
         _part("broker", connected, config.broker_url if connected else "the core is not connected to it"),
         _console_part(core, config),
         _probe_intake(config.dicom, is_running=core is not None),
+        *_probe_hl7(config.hl7, is_running=core is not None),
         _probe_index(state, config),
         *_pacs_parts(state),
     ]
@@ -107,6 +109,17 @@ def _probe_intake(dicom: configuration.Dicom, is_running: bool) -> dict[str, Any
 
         answered = echo(_reachable(dicom.host), dicom.port, dicom.aet)
     return _part("intake", answered, where if answered else f"{where} does not answer a C-ECHO")
+
+
+def _probe_hl7(hl7: Hl7, is_running: bool) -> list[dict[str, Any]]:
+    """By a bare connection, where the port is known; nothing where it is off."""
+    if hl7.port is None:
+        return []
+    where = f"{hl7.host}:{hl7.port}"
+    if not hl7.port:
+        return [_part("hl7", is_running, "on a port that the system chose")]
+    answers = _listens(_reachable(hl7.host), hl7.port)
+    return [_part("hl7", answers, where if answers else f"{where} takes no connection")]
 
 
 def _reachable(host: str) -> str:

@@ -35,6 +35,7 @@ Kind = Literal[
     "uploaded",
     "forwarded",
     "imported",
+    "patient-moved",
     "quarantine-dropped",
     "request-refused",
 ]
@@ -68,6 +69,7 @@ _CODES: dict[Kind, tuple[tuple[str, str], tuple[str, str] | None, str]] = {
     "uploaded": (("110107", "Import"), None, "C"),
     "forwarded": (("110104", "DICOM Instances Transferred"), None, "C"),
     "imported": (("110107", "Import"), None, "C"),
+    "patient-moved": (("110110", "Patient Record"), None, "U"),
     "quarantine-dropped": (("110105", "DICOM Study Deleted"), None, "D"),
     "request-refused": (_SECURITY, ("110132", "Use of Restricted Function"), "E"),
 }

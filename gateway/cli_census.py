@@ -28,7 +28,7 @@ def _opened(state: Any) -> Iterator["Occupancy"]:
     _, opened, _ = app.open_registry(state)
     client = Client(state.socket)
     try:
-        yield Occupancy(opened, client.wake)
+        yield Occupancy(opened, client.wake, actor=app.operator())
     finally:
         client.close()
         opened.dispose()

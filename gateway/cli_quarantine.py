@@ -19,7 +19,7 @@ _all = click.option("--all", "every", is_flag=True, help="All of them.")
 
 @click.group()
 def quarantine() -> None:
-    """Files that were refused, instances that were kept apart, and instances that could not be rendered.
+    """Files and HL7 messages that were refused, instances that were kept apart or could not be rendered.
 
     \b
     Example:
@@ -32,11 +32,13 @@ def _opened(state: Any) -> Iterator["Quarantine"]:
     from gateway import app
     from gateway.app_import import doorway
 
-    _, opened, _ = app.open_registry(state)
+    config, opened, _ = app.open_registry(state)
     with doorway(state, opened) as (admission, entrance):
+        from gateway.app_hl7 import open_desk
         from gateway.management.quarantine import Quarantine
 
-        yield Quarantine(opened, admission, entrance.wake, app.operator())
+        desk = open_desk(config.hl7, opened, entrance.wake)
+        yield Quarantine(opened, admission, entrance.wake, desk.retry, app.operator())
     opened.dispose()
 
 
@@ -101,10 +103,8 @@ def quarantine_show(state: Any, id_: str, identity: bool, as_json: bool) -> None
     with _opened(state) as kept:
         (item,) = _chosen(kept, (id_,), every=False)
         import_light()
-        from gateway.middleware.summary import summarise
-
         try:
-            header = summarise(kept.file(item), identity)
+            header = _header(kept, item, identity)
         except FileNotFoundError:
             header = {"unreadable": "its file is gone"}
     described = _described(item)
@@ -112,6 +112,16 @@ def quarantine_show(state: Any, id_: str, identity: bool, as_json: bool) -> None
         print_json({**described, "header": header})
         return
     table(["", ""], [[name, str(value)] for name, value in {**described, **header}.items()])
+
+
+def _header(kept: "Quarantine", item: "Item", identity: bool) -> dict[str, str]:
+    """What a file's header says; of an HL7 message all of it, with ``identity``, for it is about somebody."""
+    if item.what == "HL7 message":
+        data = kept.message(item)
+        return {"message": data.decode("utf-8", "backslashreplace").replace("\r", "\n")} if identity else {}
+    from gateway.middleware.summary import summarise
+
+    return summarise(kept.file(item), identity)
 
 
 @quarantine.command("retry")
@@ -150,6 +160,8 @@ def _retried(kept: "Quarantine", item: "Item") -> dict[str, Any]:
     else:
         if result is None:
             outcome, why = "queued", "the gateway renders it again when it runs"
+        elif isinstance(result, str):
+            outcome, why = "refused" if result else "new", result
         elif isinstance(result, Refusal):
             outcome, why = "refused", result.detail
         else:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 from gateway import config_pacs
 from gateway.config_pacs import Pacs, Prefetch, Retrieval
+from gateway.config_hl7 import Hl7, check_hl7
 from wire.errors import NameInvalid
 from wire.names import check_site
 
@@ -190,6 +191,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     pacs: list[Pacs] = field(default_factory=list)
     retrieval: Retrieval = field(default_factory=Retrieval)
     prefetch: Prefetch = field(default_factory=Prefetch)
+    hl7: Hl7 = field(default_factory=Hl7)
 
     @property
     def tls(self) -> bool:
@@ -296,9 +298,12 @@ def check(config: Config) -> None:
             ipaddress.ip_network(network)
         except ValueError as error:
             raise ValueError(f"dicom.allow_addresses: {error}") from None
+    check_hl7(config.hl7)
     ports = {"dicom.port": config.dicom.port, "mqtt.port": config.mqtt.port, "https.port": config.https.port}
     if config.dicom.tls:
         ports["dicom.tls.port"] = config.dicom.tls.port
+    if config.hl7.port:
+        ports["hl7.port"] = config.hl7.port
     if config.tls:
         ports["mqtt.local_port"] = config.local_port
     for (one, port), (other, same) in itertools.combinations(ports.items(), 2):

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy.engine import Connection, Engine
 
-from gateway.management.index import movements, people
+from gateway.audit import Event
+from gateway.management.index import movements, people, trail
 from gateway.management.index.movements import Inpatient
 from gateway.management.registry import NotTaken, check_patient, check_text
-from gateway.management.routing import Rules, split_patient
+from gateway.management.routing import Rules, join_patient, split_patient
 from gateway.management.stays import NOWHERE, Place
 from gateway.middleware.movement import Change, Movement
 
@@ -36,17 +38,26 @@ class Moved:
 class Occupancy:
     """One for a process; ``wake`` tells the core that studies are for others now."""
 
-    def __init__(self, engine: Engine, wake: Callable[[], None], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+        actor: str = "gateway",
+    ) -> None:
+        """``actor`` is who says what nobody else is named for, for the audit trail."""
         self._engine = engine
+        self._actor = actor
         self._wake = wake
         self._clock = clock
 
-    def take(self, movement: Movement, is_told: bool = False) -> Moved:
+    def take(self, movement: Movement, is_told: bool = False, actor: str = "") -> Moved:
         """Enter a movement; idempotent.
 
         Args:
             movement: as it was told.
             is_told: by a person who can be asked back: what fits nobody's state is refused, not noted.
+            actor: who says so.
 
         Raises:
             NotTaken: it cannot be; the text says why, without any identity.
@@ -61,6 +72,7 @@ class Occupancy:
             if movements.is_known(connection, movement) or _says_nothing(movement, before):
                 return Moved(before or NOWHERE, before or NOWHERE, is_new=False)
             was, after = movements.add(connection, movement, now)
+            trail.record(connection, _event(movement, actor or self._actor))
             note = _note(connection, movement, was, after)
         self._wake()
         return Moved(was, after, note=note)
@@ -154,6 +166,16 @@ def _check_told(movement: Movement, before: Place | None) -> None:
         raise NotTaken("the patient lies in no ward: use `mpacs-gateway admit`")
     if movement.change is Change.DISCHARGE and not lies:
         raise NotTaken("the patient lies in no ward; `mpacs-gateway census list` shows who does")
+
+
+def _event(movement: Movement, actor: str) -> Event:
+    where = " ".join(filter(None, (str(movement.change), movement.ward, movement.bed)))
+    return Event(
+        "patient-moved",
+        actor,
+        patient=join_patient(movement.PatientID, movement.IssuerOfPatientID),
+        what=f"{where} at {dt.datetime.fromtimestamp(movement.at, dt.UTC).isoformat(timespec='seconds')}",
+    )
 
 
 def _note(connection: Connection, movement: Movement, was: Place, after: Place) -> str:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.audit import Event
-from gateway.management.index import arrivals_quarantine, arrivals_read, layers, trail, uses
+from gateway.management.index import arrivals_quarantine, arrivals_read, layers, refused_messages, trail, uses
 from gateway.management.index import arrivals_tables as t
 from gateway.management.index.arrivals_rows import ConflictKind, InstanceRow
 from gateway.management.index.counting import ARCHIVE_BYTES, add
@@ -20,7 +20,7 @@ from gateway.middleware.admission import Admission, Admitted
 from gateway.middleware.arrival import StoreOutcome
 from gateway.middleware.refusal import Refusal
 
-What = Literal["refused", "kept apart", "not rendered"]
+What = Literal["refused", "kept apart", "not rendered", "HL7 message"]
 CONFLICTS = {
     ConflictKind.BYTES: "other bytes under a SOPInstanceUID that is known; the first stays",
     ConflictKind.PATIENT: "another patient under a StudyInstanceUID that is known; the first stays",
@@ -52,14 +52,26 @@ class UnknownItemError(Exception):
 
 
 class Quarantine:
-    """Lists, tries again, drops. ``wake`` tells the core that there is something to be done."""
+    """Lists, tries again, drops.
 
-    def __init__(self, engine: Engine, admission: Admission, wake: Callable[[], None], actor: str = "gateway") -> None:
+    ``wake`` tells the core that there is something to be done; ``reread`` takes an HL7 message once more and returns
+    why it is still not taken, or nothing.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        admission: Admission,
+        wake: Callable[[], None],
+        reread: Callable[[bytes], str],
+        actor: str = "gateway",
+    ) -> None:
         self._actor = actor
         self._engine = engine
         self._admission = admission
         self._archive = admission.archive
         self._wake = wake
+        self._reread = reread
 
     def all(self) -> list[Item]:
         """The latest first."""
@@ -78,11 +90,25 @@ class Quarantine:
         """Where its bytes lie, there or not."""
         return self._archive.root / item.path
 
-    def retry(self, item: Item) -> Admitted | Refusal | None:
+    def message(self, item: Item) -> bytes:
+        """An HL7 message as it came. Raises FileNotFoundError if it is gone."""
+        with self._engine.connect() as connection:
+            found = refused_messages.get(connection, item.digest)
+        if found is None:
+            raise FileNotFoundError
+        return found.data
+
+    def retry(self, item: Item) -> Admitted | Refusal | str | None:
         """Through the door again, as a file; or None: to be rendered again, which the running gateway does.
 
+        Of an HL7 message the reason why it is still not taken, empty if it was.
         What is taken, or found to be here, leaves the quarantine. Raises FileNotFoundError if its bytes are gone.
         """
+        if item.what == "HL7 message":
+            reason = self._reread(self.message(item))
+            if not reason:
+                self._forget(item)
+            return reason
         if item.what == "not rendered":
             with self._engine.begin() as connection:
                 arrivals_quarantine.set_instance_state(connection, [item.row], "received")
@@ -103,6 +129,11 @@ class Quarantine:
 
     def _forget(self, item: Item, *events: Event) -> None:
         """Note, then remove: a cut between them leaves a file that the next start sweeps."""
+        if item.what == "HL7 message":
+            with self._engine.begin() as connection:
+                trail.record(connection, *events)
+                refused_messages.drop(connection, item.digest)
+            return
         with self._archive.holding(item.digest):
             with self._engine.begin() as connection:
                 trail.record(connection, *events)
@@ -153,7 +184,11 @@ def items(connection: Connection) -> list[Item]:
         for row in arrivals_read.list_conflicts(connection, _MOST)
     ]
     failed = [_failed(row) for row in _not_rendered(connection)]
-    return sorted([*refused, *apart, *failed], key=lambda item: (-item.at, item.digest))
+    told = [
+        Item(one.digest, "HL7 message", one.name, one.reason, "hl7", one.at, one.times, len(one.data), "", 0)
+        for one in refused_messages.all_kept(connection)
+    ]
+    return sorted([*refused, *apart, *failed, *told], key=lambda item: (-item.at, item.digest))
 
 
 def _not_rendered(connection: Connection) -> list[InstanceRow]:

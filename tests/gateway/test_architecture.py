@@ -114,6 +114,7 @@ def test_the_supervisor_as_it_really_starts_is_small(tmp_path: Path) -> None:
             {
                 "gateway/management",
                 "gateway/app.py",
+                "gateway/app_hl7.py",
                 "gateway/app_import.py",
                 "gateway/app_pacs.py",
                 "gateway/app_status.py",
@@ -121,6 +122,7 @@ def test_the_supervisor_as_it_really_starts_is_small(tmp_path: Path) -> None:
             },
         ),
         ("gateway", "aiohttp", {"gateway/console", "gateway/middleware/pacs/web.py"}),
+        ("gateway", "hl7", {"gateway/middleware/adt"}),
         ("gateway", "segno", {"gateway/cli.py"}),
         ("gateway", "rich", {"gateway/cli_support.py"}),
     ],

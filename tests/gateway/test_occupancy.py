@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.management.index import movements
+from gateway.management.index import movements, trail
 from gateway.management.occupancy import Moved, Occupancy
 from gateway.management.registry import NotTaken
 from gateway.management.stays import NOWHERE, Place
@@ -248,3 +248,15 @@ def test_names_and_beds_are_listed_as_they_were_said_last(desk: Desk) -> None:
         ("P-2", "1", ""),
         ("P-1", "2", "Hong^Gildong=洪^吉童=홍^길동"),
     ]
+
+
+def test_each_change_stands_in_the_audit_trail_once(desk: Desk) -> None:
+    desk.say("admit", "W3", bed="2")
+    desk.say("admit", "W3", bed="2")
+    desk.say("transfer", "W5")
+    with pytest.raises(NotTaken):
+        desk.say("transfer", "")
+    with desk.engine.connect() as connection:
+        found = [one.event for one in trail.oldest_first(connection)]
+    moved = [(one["patient"], one["what"].partition(" at ")[0]) for one in found if one["event"] == "patient-moved"]
+    assert moved == [("P-1", "admit W3 2"), ("P-1", "transfer W5")]

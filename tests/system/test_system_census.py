@@ -5,12 +5,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hl7.client import MLLPClient
 
 from benchmarks.studies import HONG, long_ct
+from tests.gateway.test_adt_message import message
+from tests.support.broker_process import free_port
 from tests.support.gateway_devices import WireDevice, attributes_of
 from tests.support.gateways import RunningGateway
 
 SLICES = 4
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[RunningGateway]:
+    """A gateway that hears HL7, with a doctor who attends everybody."""
+    settings = {"hl7": {"port": free_port(), "time_zone": "Asia/Seoul"}}
+    with RunningGateway(tmp_path / "gateway", settings=settings) as running:
+        running.cli("profile", "add", "doctor", "D1", "--attends", "*")
+        yield running
 
 
 @pytest.fixture
@@ -113,3 +125,73 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> RunningGateway:
     made = RunningGateway(tmp_path_factory.mktemp("office") / "state")
     made.init()
     return made
+
+
+# ── HL7 ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def say(gateway: RunningGateway, event: str, number: int, encoding: str = "utf-8", **fields: str) -> str:
+    """Send one message about the patient, by the library's client; the code of its acknowledgement."""
+    charset = {"utf-8": "UNICODE UTF-8", "euc_kr": "KS X 1001"}[encoding]
+    minute = f"2024112400{number:02d}00"
+    text = message(event, charset, PID_3=f"{HONG.identifier}^^^HOSP^MR", MSH_10=f"M-{number}", EVN_2=minute, **fields)
+    with MLLPClient("127.0.0.1", gateway.settings["hl7"]["port"], encoding=encoding) as client:
+        acknowledgement = client.send_message(text).decode()
+    assert f"|M-{number}|" in acknowledgement
+    return acknowledgement.split("\rMSA|")[1][:2]
+
+
+def test_messages_move_a_patient_from_ward_to_ward(gateway: RunningGateway, wards: dict[str, WireDevice]) -> None:
+    third, fifth = wards["W3"], wards["W5"]
+    gateway.wait_healthy()
+    assert "hl7" in [part["part"] for part in gateway.cli("status", json=True)]
+    assert say(gateway, "A01", 1, "euc_kr", PID_5="홍^길동", PV1_3="W3^301^2") == "AA"
+    shows(third, 1, "the admission")
+    (told,) = third.current().values()
+    assert attributes_of(told)["study"]["00380300"]["Value"] == ["W3^301-2"]
+
+    killed = gateway.kill("intake")  # what was acknowledged is safe, and the sender comes again
+    gateway.wait_part("intake", not_pid=killed)
+    gateway.wait_healthy()
+    assert say(gateway, "A02", 2, PV1_3="W5^502^1") == "AA"
+    shows(third, 0, "the patient has left")
+    shows(fifth, 1, "the patient has come")
+    assert say(gateway, "A01", 1, "euc_kr", PID_5="홍^길동", PV1_3="W3^301^2") == "AA"  # sent again
+    assert say(gateway, "A12", 3) == "AA"
+    shows(fifth, 0, "the transfer was taken back")
+    shows(third, 1, "the patient is here again")
+    assert say(gateway, "A03", 4) == "AA"
+    shows(third, 0, "the discharge")
+    (stay,) = gateway.cli("census", "history", HONG.identifier, json=True)
+    assert (stay["ward"], stay["PatientName"]) == ("W3", "Hong^Gildong=洪^吉童=홍^길동")
+    for identity in (HONG.identifier, "Gildong", "길동", "W3^", "M-1"):
+        assert identity not in gateway.log
+
+
+def test_messages_that_were_refused_are_an_operator_s(gateway: RunningGateway) -> None:
+    assert say(gateway, "A40", 1) == "AE"
+    assert say(gateway, "A01", 2, PV1_3="") == "AE"
+    assert say(gateway, "A01", 3, PV1_3="W9") == "AA"
+    rows = gateway.cli("quarantine", "list", json=True)
+    assert {(row["what"], row["reason"]) for row in rows} == {("HL7 message", "ADT^A40"), ("HL7 message", "ADT^A01")}
+    merged = next(row for row in rows if row["reason"] == "ADT^A40")
+    assert "message" not in gateway.cli("quarantine", "show", merged["id"], json=True)["header"]
+    whole = gateway.cli("quarantine", "show", merged["id"], "--identity", json=True)["header"]["message"]
+    assert HONG.identifier in whole and "\nPID|" in whole
+    done = gateway.run_cli("quarantine", "retry", merged["id"], "--json")
+    assert done.returncode == 1 and "merged" in json.loads(done.stdout)[0]["why"]
+    gateway.cli("quarantine", "drop", "--all", "--yes")
+    assert gateway.cli("quarantine", "list", json=True) == []
+    assert HONG.identifier not in gateway.log
+
+
+def test_a_message_is_taken_when_settings_were_mended(gateway: RunningGateway, wards: dict[str, WireDevice]) -> None:
+    shows(wards["W3"], 0, "nobody lies here")
+    with MLLPClient("127.0.0.1", gateway.settings["hl7"]["port"], encoding="euc_kr") as client:
+        text = message(charset="", PID_3=HONG.identifier, PID_5="홍^길동", EVN_2="20241124000000")
+        assert "MSA|AR|" in client.send_message(text).decode()
+    (row,) = gateway.cli("quarantine", "list", json=True)
+    gateway.configure({"hl7": {"charset": "KS X 1001"}})
+    (retried,) = gateway.cli("quarantine", "retry", row["id"], json=True)
+    assert retried["outcome"] == "new" and gateway.cli("quarantine", "list", json=True) == []
+    shows(wards["W3"], 1, "the admission")
