@@ -20,7 +20,8 @@ from gateway.cli_quarantine import quarantine
 from gateway.cli_relations import attend, import_profiles, leave, release
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from gateway.cli_survey import survey
-from gateway.config import Config, ConfigError, Dicom, Https, Mqtt, is_loopback
+from gateway.config import Config, ConfigError, Dicom, Https, Mqtt
+from gateway.config_check import is_loopback
 from wire.errors import NameInvalid
 from wire.names import Kind, check_kind, check_site
 

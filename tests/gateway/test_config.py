@@ -8,6 +8,7 @@ import yaml
 
 from gateway import config
 from gateway.config import Config, ConfigError
+from gateway.config_check import is_address
 
 SAMPLE = Path(__file__).parents[2] / "configs" / "gateway.yaml"
 
@@ -122,7 +123,7 @@ def test_addresses_that_follow_from_host(host: str, tls: bool, url: str, local: 
     loaded = config.parse(f"site: a\nhost: '{host}'".encode(), "here")
     assert (loaded.tls, loaded.broker_url, (loaded.local_host, loaded.local_port)) == (tls, url, local)
     if tls:
-        assert loaded.listen_host == (host if config.is_address(host) else "0.0.0.0")
+        assert loaded.listen_host == (host if is_address(host) else "0.0.0.0")
 
 
 def test_the_last_port_has_a_local_neighbour_too() -> None:
