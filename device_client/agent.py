@@ -67,8 +67,9 @@ class Agent:
         self._wiping = Wiping(state, self.disk)
         self._shut_out = ShutOut(state.folder, self.disk, options.once)
         self._keeper: Keeper | None = None
-        self._session: Session | None = None
-        self._renewed: asyncio.Event = asyncio.Event()
+        self.session: Session | None = None
+        self.ready = asyncio.Event()  # to be asked: there is a session, and answers are subscribed
+        self._renewed = asyncio.Event()
         self._progress_at = time.monotonic()
         address = parse_broker(state.identity.broker)
         self._address = address
@@ -77,7 +78,7 @@ class Agent:
     @property
     def connected(self) -> bool:
         """Whether there is a connection to the broker."""
-        return self._session is not None
+        return self.session is not None
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,7 +133,7 @@ class Agent:
             await asyncio.sleep(LEASE_LOOK_S)
             household = self.household
             ended = household is not None and household.store.lease.expires <= self.state.clock.now_ms()
-            if ended and self._session is None:
+            if ended and self.session is None:
                 await self._end_lease()
 
     async def _stay_connected(self) -> None:
@@ -172,14 +173,16 @@ class Agent:
         await link.open()
         retry.taken()
         await self._shut_out.taken()
-        session = self._session = Session(self.state, link)
+        session = self.session = Session(self.state, link)
         self._mail.reading = link.reading
         try:
             await session.presence(messages.ONLINE)
             self.events.tell("connected")
             await self._serve(session)
         finally:
-            self._session = self._keeper = None
+            self.session = self._keeper = None
+            self.ready.clear()
+            session.end()
             self._mail.reading = lambda _wanted: None
             self._mail.clear()
             await session.say_goodbye()
@@ -211,6 +214,7 @@ class Agent:
         await session.link.subscribe(self._routes.shared())
         group.create_task(household.fetcher.run(session))
         group.create_task(self._keeper.run())
+        self.ready.set()
 
     # ── what arrives ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -247,7 +251,7 @@ class Agent:
 
     async def answered(self, answer: Answer) -> None:
         """An answer to this device."""
-        body = self._session.match(answer) if self._session is not None else None
+        body = self.session.match(answer) if self.session is not None else None
         if body is None:
             return
         self._answered_progress(body)

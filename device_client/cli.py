@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from device_client import cli_display, cli_watch
+from device_client import cli_asks, cli_display, cli_watch
 from device_client.errors import Busy, DeviceError
 from wire.messages import Layer
 
@@ -279,17 +279,25 @@ def export(study: str, to: Path, layer: str, frame: int | None, level: int, part
 
 @main.command("request")
 @click.argument("study")
-@click.option("--layer", default="original", show_default=True, type=click.Choice(LAYERS), help="Layer to be made.")
+@click.option(
+    "--layer", type=click.Choice(LAYERS), help="Layer to be made of a study that is here [default: original]."
+)
+@click.option("--fetch", is_flag=True, help="Have the gateway look for it in the PACS, also where it is here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
 @_state_option
-def request_(study: str, layer: str, as_json: bool) -> None:
-    """Have the gateway make a layer of STUDY that it does not offer by itself, and take it when it comes.
+def request_(study: str, layer: str | None, fetch: bool, as_json: bool) -> None:
+    """Have the gateway fetch STUDY, or make a layer of it.
 
-    The layer `original` are the DICOM files as the gateway received them. Without a running process the order is sent
-    by the next `mpacs-device run`.
+    A STUDY that is not here is named by its StudyInstanceUID: the gateway brings it from the PACS, and it comes with
+    `mpacs-device run`. Of one that is here a layer is made that the gateway does not offer by itself: `original` are
+    the DICOM files as it received them. Without a running process that order is sent by the next `mpacs-device run`.
 
     Example: mpacs-device request 1.2.840 && mpacs-device run --once
     """
+    if fetch or (layer is None and not _ask({"op": "held", "study": study})):
+        cli_asks.retrieve(_ask, study, as_json)
+        return
+    layer = layer or "original"
     outcome = _ask({"op": "wish", "study": study, "layer": layer})
     outcome.pop("references")
     if as_json:
@@ -302,5 +310,6 @@ def request_(study: str, layer: str, as_json: bool) -> None:
     click.echo(f"layer {layer} {meaning[outcome['state']]}")
 
 
+cli_asks.add_to(main, _ask, _state_option)
 cli_display.add_to(main, _folder, _state_option)
 cli_watch.add_to(main, _folder, _state_option)

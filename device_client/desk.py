@@ -111,6 +111,14 @@ class Desk:
             raise NoSuchStudy(f"{len(found)} studies begin like this: give more of the StudyInstanceUID")
         raise NoSuchStudy("no such study is here: `mpacs-device studies` lists what is")
 
+    def held(self, selector: str) -> str:
+        """StudyInstanceUID of a study that is here; empty where ``selector`` names none that is."""
+        exact = [one.uid for one in self._views if selector == one.uid]
+        try:
+            return exact[0] if exact else self._select(selector).uid
+        except NoSuchStudy:
+            return ""
+
     # ── list and show ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def studies(self) -> list[dict[str, Any]]:
@@ -246,7 +254,7 @@ def _frames(objects: list[tuple[Held, ObjectEntry, list[str]]]) -> int:
 
 
 def perform(desk: Desk, request: dict[str, Any], progress: OnProgress) -> Any:
-    """Do what ``request`` asks: ``{"op": "studies" | "show" | "export" | "wish", …}``."""
+    """Do what ``request`` asks: ``{"op": "studies" | "show" | "export" | "wish" | "held", …}``."""
     match request:
         case {"op": "studies"}:
             return desk.studies()
@@ -255,6 +263,8 @@ def perform(desk: Desk, request: dict[str, Any], progress: OnProgress) -> Any:
         case {"op": "export", "study": str(study), "to": str(to), "layer": layer, "frame": frame, "partial": partial}:
             options = ExportOptions(Path(to), layer, frame, bool(partial), int(request.get("level", 0)))
             return desk.export(study, options, progress)
+        case {"op": "held", "study": str(study)}:
+            return desk.held(study)
         case {"op": "wish", "study": str(study), "layer": layer}:
             return desk.wish(study, layer)
     raise DeviceError("a request that this version does not know")

@@ -1,5 +1,6 @@
 """What a person sees on the terminal: progress bars and tables. The only module that knows rich."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -64,6 +65,27 @@ class ExportBar:
             self._progress.stop()
 
 
+class FetchBar:
+    """Instances that the gateway has of a study, on standard error."""
+
+    def __init__(self) -> None:
+        """Nothing is shown before the gateway knows how many there are."""
+        self._progress = Progress(
+            TextColumn("the gateway has"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
+        )
+        self._task = self._progress.add_task("", total=None)
+
+    def take(self, here: int, of: int) -> None:
+        """``here`` of so many; 0 is not known yet."""
+        if of:
+            self._progress.start()
+            self._progress.update(self._task, completed=here, total=of)
+
+    def stop(self) -> None:
+        """Leave the bar as it is."""
+        self._progress.stop()
+
+
 def _printable(text: str) -> str:
     """Names come from strangers' headers, which must not reach a terminal with its control characters."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -120,6 +142,47 @@ def studies_table(studies: list[dict[str, Any]]) -> None:
             str(study["frames"]),
             _state(study),
         )
+    _print(table)
+
+
+def found_table(studies: list[dict[str, Any]]) -> None:
+    """What a search found, and where it lies."""
+    table = Table()
+    for column in ("Patient", "Patient ID", "Date", "Description", "Modality", "Images", "Lies in", "StudyInstanceUID"):
+        right = column == "Images"
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=column == "Date")
+    for study in studies:
+        places = (["gateway"] if study["own"] else []) + study["pacs"]
+        count = study["NumberOfStudyRelatedInstances"]
+        _add(
+            table,
+            _name(study),
+            study["PatientID"],
+            study["StudyDate"],
+            study["StudyDescription"],
+            study["ModalitiesInStudy"].replace("\\", ", "),
+            str(count) if count else "",
+            ", ".join(places),
+            study["StudyInstanceUID"],
+        )
+    _print(table)
+
+
+def people_table(people: list[dict[str, Any]]) -> None:
+    """With whom may be shared."""
+    table = Table("Who", "Name")
+    for one in people:
+        _add(table, f"{one['kind']}:{one['id']}", " ".join(one["name"].replace("^", " ").split()))
+    _print(table)
+
+
+def receipts_table(read: list[dict[str, Any]]) -> None:
+    """Who received and opened a study."""
+    table = Table("Who", "Name", "Layer", "Event", "When")
+    for one in read:
+        at = datetime.fromtimestamp(one["at"] / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        name = " ".join(one["name"].replace("^", " ").split())
+        _add(table, f"{one['kind']}:{one['id']}", name, one["layer"], one["event"], at)
     _print(table)
 
 

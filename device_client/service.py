@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from device_client import attributes, board, control
-from device_client.agent import Agent
+from device_client import asking, attributes, board, control
+from device_client.agent import Agent, Options
 from device_client.control import Message, Send
 from device_client.desk import Desk, perform, view
 from device_client.errors import Busy, DeviceError, LeaseEnded, NotRunning
@@ -59,6 +59,8 @@ class Service:
             return await self._board(household.store if household is not None else None)
         if household is None:
             raise LeaseEnded
+        if request.get("op") == "ask":
+            return await asking.answer(self._agent, request, send)
         store = household.store
         if request.get("op") in board.OPS:
             return await asyncio.to_thread(board.answer, store, board.entries(store), request)
@@ -161,7 +163,31 @@ def request(folder: Path, message: Message, told: Callable[[Message], None]) -> 
         if message.get("op") == "watch":
             state.close()
             raise NotRunning
+        if message.get("op") == "ask":
+            return asyncio.run(_briefly(state, message, told))
         return _without_process(state, message, told)
+
+
+async def _briefly(state: State, message: Message, told: Callable[[Message], None]) -> Any:
+    """Connect for one question. DeviceError where the gateway cannot be reached."""
+
+    async def send(message: Message) -> None:
+        told(message)
+
+    agent = Agent(state, Options(layers=()), Events())
+    running = asyncio.create_task(agent.run())
+    asked = asyncio.create_task(asking.answer(agent, message, send))
+    try:
+        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            await running
+            raise LeaseEnded
+        return asked.result()
+    finally:
+        asked.cancel()
+        agent.stopping.set()
+        await asyncio.gather(running, asked, return_exceptions=True)
+        state.close()
 
 
 def _without_process(state: State, message: Message, told: Callable[[Message], None]) -> Any:

@@ -3,19 +3,20 @@
 import asyncio
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 
 from device_client.errors import LinkFailed
 from device_client.link import Link
 from device_client.store.state import State
 from wire import envelope, messages, topics
-from wire.messages import Answer, Order, Receipt, Request, Sync, Want, Wiped
+from wire.asks import Asked, Progress
+from wire.messages import Answer, AnswerBody, Order, Receipt, Request, Sync, Want, Wipe, Wiped
 from wire.names import Kind, encode_reference
 
 ASK_AGAIN_S = 10.0
 _MAX_OPEN = 1024
 
-Body = Sync | Want | Receipt | Order | Wiped
+Body = Sync | Want | Receipt | Order | Wiped | Asked
 
 
 class Session:
@@ -28,6 +29,7 @@ class Session:
         self._boot = os.urandom(16)
         self._counter = 0
         self._open: OrderedDict[int, Body] = OrderedDict()
+        self._asked: dict[int, asyncio.Queue[AnswerBody | None]] = {}
 
     async def request(self, body: Body) -> None:
         """Send a request and wait until the broker has it."""
@@ -57,9 +59,36 @@ class Session:
             except TimeoutError:
                 continue
 
+    async def ask(self, body: Asked) -> AsyncIterator[AnswerBody]:
+        """Send a request, and give its answers as they come; the last is not Progress. LinkFailed if the link ends."""
+        answers: asyncio.Queue[AnswerBody | None] = asyncio.Queue()
+        sent = self.post(body)
+        counter = self._counter
+        self._asked[counter] = answers
+        try:
+            await sent
+            while (answer := await answers.get()) is not None:
+                yield answer
+                if not isinstance(answer, Progress):
+                    return
+            raise LinkFailed("the connection to the broker ended")
+        finally:
+            del self._asked[counter]
+
+    def end(self) -> None:
+        """The connection is gone: nothing is answered any more."""
+        for answers in self._asked.values():
+            answers.put_nowait(None)
+
     def match(self, answer: Answer) -> Body | None:
-        """The request that ``answer`` answers; None if it is not of this connection, or was answered before."""
+        """The request that ``answer`` answers; None if it is not of this connection, or was answered before.
+
+        Answers to ``ask`` go there; but Wipe, which is an answer to anything.
+        """
         if answer.boot != self._boot:
+            return None
+        if answer.counter in self._asked and not isinstance(answer.body, Wipe):
+            self._asked[answer.counter].put_nowait(answer.body)
             return None
         return self._open.pop(answer.counter, None)
 

@@ -238,6 +238,9 @@ class Refused(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", t
     reason: Literal["malformed", "stale", "forbidden", "busy", "unsupported", "gone"]
 
 
+AnswerBody = Synced | Done | Gone | Refused | Wipe | Told
+
+
 class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     """The answer to the request that ``boot`` and ``counter`` name.
 
@@ -247,7 +250,7 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
     boot: Ref
     counter: Uint
     issued: Time
-    body: Synced | Done | Gone | Refused | Wipe | Told
+    body: AnswerBody
 
 
 # ── presence ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,197 @@
+"""``mpacs-device search | share | unshare | directory | receipts | release``: what the gateway is asked for people."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from device_client.errors import DeviceError
+
+Ask = Callable[..., Any]
+_SPAN = re.compile(r"\+([1-9][0-9]{0,4})([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+def until_ms(text: str, now_s: float) -> int:
+    """``+2h``, ``+3d``, or a date with or without a time (ISO 8601), as milliseconds; ValueError if it is none."""
+    if span := _SPAN.fullmatch(text):
+        return int((now_s + timedelta(**{_UNITS[span[2]]: int(span[1])}).total_seconds()) * 1000)
+    at = datetime.fromisoformat(text).astimezone().timestamp()
+    if at <= now_s:
+        raise ValueError("the time has passed")
+    return int(at * 1000)
+
+
+def _until(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int:
+    if value is None:
+        return 0
+    try:
+        return until_ms(value, time.time())
+    except (ValueError, OverflowError):
+        raise click.BadParameter("a time to come, such as +2h, +7d, 2030-01-31 or 2030-01-31T18:00") from None
+
+
+def _date(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    text = value.replace("/", "")
+    if text and not re.fullmatch(r"[0-9]{8}|[0-9]{8}-|-[0-9]{8}|[0-9]{8}-[0-9]{8}", text):
+        raise click.BadParameter("YYYYMMDD, YYYYMMDD-, -YYYYMMDD or YYYYMMDD-YYYYMMDD")
+    return text
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _uid(ask: Ask, study: str) -> str:
+    """The UID of a study that is here, by how it begins; else ``study`` itself."""
+    uid = str(ask({"op": "held", "study": study}) or study)
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid) or len(uid) > 64:
+        raise DeviceError("no such study is here: name it by its StudyInstanceUID, as `mpacs-device search` shows it")
+    return uid
+
+
+def retrieve(ask: Ask, study: str, as_json: bool) -> None:
+    """Have the gateway fetch a study, with a bar where somebody looks."""
+    question = {"op": "ask", "ask": "retrieve", "study": _uid(ask, study)}
+    if sys.stderr.isatty():
+        from device_client.progress import FetchBar
+
+        bar = FetchBar()
+        try:
+            outcome = ask(question, lambda message: bar.take(*message["progress"]))
+        finally:
+            bar.stop()
+    else:
+        outcome = ask(question)
+    if as_json:
+        _print_json(outcome)
+    else:
+        click.echo("the gateway has all of it: it comes with `mpacs-device run`")
+
+
+def add_to(group: click.Group, ask: Ask, state_option: Callable[..., Any]) -> None:
+    """Add the commands to ``group``; ``ask`` asks the process that owns the device, or connects for a moment."""
+    as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+    @group.command()
+    @click.option("--name", default="", metavar="PATTERN", help="Patient's name; * and ? are wildcards.")
+    @click.option("--patient", default="", metavar="ID", help="PatientID.")
+    @click.option("--accession", default="", metavar="NUMBER", help="AccessionNumber.")
+    @click.option(
+        "--date", default="", metavar="RANGE", callback=_date, help="StudyDate: YYYYMMDD or YYYYMMDD-YYYYMMDD."
+    )
+    @click.option("--modality", "modalities", multiple=True, metavar="M", help="CT, MR, ...; may be repeated.")
+    @click.option("--body-part", default="", metavar="PART", help="BodyPartExamined, such as CHEST.")
+    @click.option("--description", default="", metavar="PATTERN", help="StudyDescription.")
+    @click.option("--page", type=click.IntRange(1, 200), default=1, show_default=True, help="50 studies a page.")
+    @as_json_option
+    @state_option
+    def search(
+        name: str,
+        patient: str,
+        accession: str,
+        date: str,
+        modalities: tuple[str, ...],
+        body_part: str,
+        description: str,
+        page: int,
+        as_json: bool,
+    ) -> None:
+        """Search the gateway's own store and the PACS; each study says where it lies.
+
+        Example: mpacs-device search --name '홍*' --modality CT --date 20240101-
+        """
+        keys = {"PatientName": name, "PatientID": patient, "AccessionNumber": accession, "StudyDate": date,
+                "ModalitiesInStudy": [one.upper() for one in modalities], "BodyPartExamined": body_part.upper(),
+                "StudyDescription": description}  # fmt: skip
+        found = ask({"op": "ask", "ask": "search", "keys": keys, "page": page - 1})
+        if as_json:
+            _print_json(found)
+            return
+        from device_client.progress import found_table
+
+        found_table(found["studies"])
+        if found["more"]:
+            click.echo(f"there are more: --page {page + 1}", err=True)
+        for pacs in found["silent"]:
+            click.echo(f"PACS {pacs} did not answer: what it has is not in the list", err=True)
+
+    @group.command()
+    @click.argument("name", default="")
+    @as_json_option
+    @state_option
+    def directory(name: str, as_json: bool) -> None:
+        """List with whom this device may share; NAME is a pattern of names or identifiers.
+
+        Example: mpacs-device directory '김*'
+        """
+        people = ask({"op": "ask", "ask": "directory", "name": name})
+        if as_json:
+            _print_json(people)
+            return
+        from device_client.progress import people_table
+
+        people_table(people)
+
+    @group.command()
+    @click.argument("study")
+    @click.option("--with", "whom", required=True, metavar="KIND:ID", help="A colleague: doctor:ID or ward:ID.")
+    @click.option(
+        "--until", "until", metavar="TIME", callback=_until, help="+2h, +7d, a date or a time [default: no end]."
+    )
+    @as_json_option
+    @state_option
+    def share(study: str, whom: str, until: int, as_json: bool) -> None:
+        """Share STUDY with a colleague, until a time or until it is taken back.
+
+        Example: mpacs-device share 1.2.840 --with doctor:D-17 --until +7d
+        """
+        done = ask({"op": "ask", "ask": "share", "study": _uid(ask, study), "with": whom, "until": until})
+        _print_json(done) if as_json else click.echo(f"shared with {whom}")
+
+    @group.command()
+    @click.argument("study")
+    @click.option("--with", "whom", required=True, metavar="KIND:ID", help="With whom it was shared.")
+    @as_json_option
+    @state_option
+    def unshare(study: str, whom: str, as_json: bool) -> None:
+        """Take a shared STUDY back. What has been read meanwhile is not recalled.
+
+        Example: mpacs-device unshare 1.2.840 --with doctor:D-17
+        """
+        done = ask({"op": "ask", "ask": "unshare", "study": _uid(ask, study), "with": whom})
+        _print_json(done) if as_json else click.echo(f"no longer shared with {whom}")
+
+    @group.command()
+    @click.argument("study")
+    @as_json_option
+    @state_option
+    def release(study: str, as_json: bool) -> None:
+        """Let the patient have STUDY.
+
+        Example: mpacs-device release 1.2.840
+        """
+        done = ask({"op": "ask", "ask": "release", "study": _uid(ask, study)})
+        _print_json(done) if as_json else click.echo("released to the patient")
+
+    @group.command()
+    @click.argument("study")
+    @as_json_option
+    @state_option
+    def receipts(study: str, as_json: bool) -> None:
+        """Show who received and opened STUDY.
+
+        Example: mpacs-device receipts 1.2.840
+        """
+        read = ask({"op": "ask", "ask": "receipts", "study": _uid(ask, study)})
+        if as_json:
+            _print_json(read)
+            return
+        from device_client.progress import receipts_table
+
+        receipts_table(read)
