@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -92,7 +93,17 @@ class _Peer:
     def store(self, files: Iterable[Path], *options: str) -> None:
         """C-STORE by DCMTK; AssertionError if one is refused."""
         done = subprocess.run(
-            ["storescu", *options, "-R", "-aec", self.aet, "127.0.0.1", str(self.port), *map(str, files)],
+            [
+                "storescu",
+                *options,
+                *self.scu_options(),
+                "-R",
+                "-aec",
+                self.aet,
+                "127.0.0.1",
+                str(self.port),
+                *map(str, files),
+            ],
             capture_output=True,
             text=True,
             errors="replace",
@@ -179,7 +190,7 @@ class Orthanc(_Peer):
 
 @dataclass
 class Qrscp(_Peer):
-    """DCMTK's dcmqrscp with one storage area."""
+    """DCMTK's dcmqrscp with one storage area. It has no TLS."""
 
     folder: Path
     modalities: list[Modality]
@@ -204,7 +215,9 @@ class Qrscp(_Peer):
 
     def is_up(self) -> bool:
         done = subprocess.run(
-            ["echoscu", "-aec", self.aet, "127.0.0.1", str(self.port)], capture_output=True, timeout=20
+            ["echoscu", "-aec", self.aet, "127.0.0.1", str(self.port)],
+            capture_output=True,
+            timeout=20,
         )
         return done.returncode == 0
 
@@ -254,3 +267,48 @@ def make_tls(folder: Path, *names: str) -> dict[str, Tls]:
         key = rsa.generate_private_key(65537, 2048)
         made[name] = write(name, key, sign(name, key, "authority", root_key, False), authority)
     return made
+
+
+class Proxy(_Peer):
+    """nginx with TLS in front of an Orthanc's DICOMweb, as hospitals have it.
+
+    Native HTTPS of Debian's Orthanc ends it at the first request.
+    """
+
+    def __init__(self, folder: Path, orthanc: Orthanc, tls: Tls, authorization: str) -> None:
+        self.folder, self.aet, self.port = folder, "nginx", free_port()
+        folder.mkdir(parents=True)
+        # The header's value is compared by nginx itself: what our client really sent.
+        (folder / "nginx.conf").write_text(f"""
+            daemon off; pid {folder}/nginx.pid; error_log stderr info;
+            events {{ worker_connections 64; }}
+            http {{
+                access_log {folder}/access.log;
+                client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+                uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; client_max_body_size 0;
+                server {{
+                    listen 127.0.0.1:{self.port} ssl;
+                    ssl_certificate {tls.certificate}; ssl_certificate_key {tls.key};
+                    ssl_client_certificate {tls.authority}; ssl_verify_client on;
+                    location / {{
+                        if ($http_authorization != "{authorization}") {{ return 401; }}
+                        proxy_pass http://127.0.0.1:{orthanc.http_port};
+                        proxy_buffering off;
+                    }}
+                }}
+            }}""")
+
+    def command(self) -> list[str]:
+        program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        assert program is not None, "nginx is not installed"
+        return [program, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf")]
+
+    def is_up(self) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            return True
+        return False
+
+    @property
+    def dicomweb(self) -> str:
+        return f"https://127.0.0.1:{self.port}/dicom-web"
