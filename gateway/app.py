@@ -185,8 +185,8 @@ def open_relations(state: State) -> "tuple[Config, Engine, Relations]":
     """The same for who has access from when to when."""
     from gateway.management.relations import Relations
 
-    config, opened, registry = open_registry(state)
-    return config, opened, Relations(opened, registry, config.access, operator())
+    config, opened, _ = open_registry(state)
+    return config, opened, Relations(opened, config.access, operator())
 
 
 def publish_access(state: State, config: Config, opened: "Engine") -> None:

@@ -35,10 +35,13 @@ def attend(
     from gateway import app
     from gateway.management.registry import NotTaken, Unknown
 
-    config, opened, relations = app.open_relations(state)
+    config, opened, registry = app.open_registry(state)
+    _, _, relations = app.open_relations(state)
     begin_s = begins.timestamp() if begins else time.time()
     try:
-        term = relations.attend(check_kind(kind), identifier, patient, begin_s, ends.timestamp() if ends else None)
+        term = relations.attend(
+            registry.reference(check_kind(kind), identifier), patient, begin_s, ends.timestamp() if ends else None
+        )
     except (NotTaken, Unknown) as error:
         fail(str(error))
     app.publish_access(state, config, opened)
@@ -61,9 +64,10 @@ def leave(state: Any, kind: str, identifier: str, patient: str) -> None:
     from gateway import app
     from gateway.management.registry import NotTaken, Unknown
 
-    config, opened, relations = app.open_relations(state)
+    config, opened, registry = app.open_registry(state)
+    _, _, relations = app.open_relations(state)
     try:
-        relations.leave(check_kind(kind), identifier, patient)
+        relations.leave(registry.reference(check_kind(kind), identifier), patient)
     except (NotTaken, Unknown) as error:
         fail(str(error))
     app.publish_access(state, config, opened)
@@ -181,7 +185,7 @@ def _take(registry: Any, relations: Any, line: int, row: dict[str, str], dry_run
         added = (*held, attends) if for_good else held
         _, is_new = registry.put_profile(kind, identifier, row.get("name") or None, added or None)
         if attends and not for_good:
-            relations.attend(kind, identifier, attends, begins or time.time(), ends)
+            relations.attend(registry.reference(kind, identifier), attends, begins or time.time(), ends)
         return {**made, "outcome": "added" if is_new else "changed"}
     except (NotTaken, Unknown, NameInvalid, ValueError) as error:
         return {**made, "why": str(error)}

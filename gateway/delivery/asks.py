@@ -7,27 +7,28 @@ An unknown study and one that the asker may not know of take the same way and ge
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import msgspec
 from sqlalchemy.engine import Engine
 
 from gateway.audit import Kind, Outcome
 from gateway.config import Config
 from gateway.delivery.accounts import Accounts
 from gateway.delivery.herald import Herald
-from gateway.management import searching
+from gateway.delivery.seeking import Seeking
+from gateway.management.access import TABLE
 from gateway.management.census import Census
-from gateway.management.index import arrivals_read, grants, movements
+from gateway.management.index import arrivals_read, grants
 from gateway.management.index.people import Device, Profile
-from gateway.management.searching import Line
-from gateway.management.sharing import Sharing, has
+from gateway.management.registry import NotTaken
+from gateway.management.relations import Relations
+from gateway.management.routing import join_patient
+from gateway.management.sharing import Sharing, may
 from gateway.middleware.pacs.client import PacsClient
 from gateway.middleware.pacs.errors import PacsError, QueryInvalid
-from gateway.middleware.pacs.query import Hit, Progress, Query, Retrieved
+from gateway.middleware.pacs.query import Progress, Query, Retrieved
 from wire import asks, names
 from wire.asks import Asked, Told
 from wire.messages import Done, Refused
@@ -40,24 +41,12 @@ _AT_ONCE = 4
 """Of one device; more is answered ``busy``."""
 _AT_ONCE_IN_ALL = 64
 _PROGRESS_EVERY_S = 0.5
-_FOUND_KEPT_S = 60.0
-_FOUND_KEPT = 64
-_SERIES_ASKED = 50
 _DAY_MS = 86_400_000
 
 Reply = Told | Done | Refused
 Tell = Callable[[Reply], Awaitable[None]]
 """Answers a request; may be called several times where the request has Progress."""
 
-MAY: dict[type, frozenset[names.Kind]] = {
-    asks.Search: frozenset({"patient", "doctor"}),
-    asks.Retrieve: frozenset({"patient", "doctor"}),
-    asks.Directory: frozenset({"doctor"}),
-    asks.Share: frozenset({"doctor"}),
-    asks.Unshare: frozenset({"doctor"}),
-    asks.Receipts: frozenset({"doctor"}),
-}
-"""Who may ask what at all; of which studies the profiles say."""
 _NOTED: dict[type, Kind] = {
     asks.Search: "search",
     asks.Retrieve: "retrieve",
@@ -65,16 +54,12 @@ _NOTED: dict[type, Kind] = {
     asks.Share: "shared",
     asks.Unshare: "unshared",
     asks.Receipts: "audit-used",
+    asks.Release: "released",
+    asks.BreakGlass: "break-glass",
 }
+_UNSUPPORTED = (asks.Upload,)
 _FORBIDDEN = Refused(reason="forbidden")
 _BUSY = Refused(reason="busy")
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    until: float
-    hits: list[Hit]
-    silent: list[str]
 
 
 class Asks:
@@ -97,21 +82,20 @@ class Asks:
         self._names = tuple(one.name for one in config.pacs)
         self._window_ms = int(config.delivery.window_days * _DAY_MS)
         self._failed = failed
+        self._access = config.access
         self._sharing = Sharing(engine, census)
         self.accounts = Accounts(engine)
         self._working: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._found: OrderedDict[tuple[str, bytes], _Kept] = OrderedDict()
+        self._seeking = Seeking(engine, census, pacs, self._names)
 
     async def take(self, device: Device, profile: Profile, body: Asked, tell: Tell) -> None:
         """Carry a request out, and answer it by ``tell``, now or later; what comes of it goes to the audit trail."""
         tell = self._noting(device, profile, body, tell)
-        if encode_reference(body.recipient) != profile.reference or body.kind != profile.kind:
+        if encode_reference(body.recipient) != profile.reference or not asked_at_all(profile.kind, body):
             await tell(_FORBIDDEN)
-        elif type(body) not in MAY:
+        elif isinstance(body, _UNSUPPORTED):
             await tell(Refused(reason="unsupported"))
-        elif profile.kind not in MAY[type(body)]:
-            await tell(_FORBIDDEN)
         elif isinstance(body, asks.Search):
             await self._beside(device, tell, self._search(device, profile, body, tell))
         elif isinstance(body, asks.Retrieve):
@@ -124,7 +108,9 @@ class Asks:
         what = _keys(body) if isinstance(body, asks.Search) else "receipts" if isinstance(body, asks.Receipts) else ""
 
         async def noting(reply: Reply) -> None:
-            if not isinstance(reply, asks.Progress):
+            # What was released or taken in an emergency has its entry in the same transaction.
+            is_noted = isinstance(body, asks.Release | asks.BreakGlass) and not isinstance(reply, Refused)
+            if not isinstance(reply, asks.Progress) and not is_noted:
                 refused = isinstance(reply, Refused)
                 outcome: Outcome = "success" if not refused else "refused" if reply == _FORBIDDEN else "failed"
                 study, to = getattr(body, "study", ""), encode_reference(whom) if whom else ""
@@ -167,6 +153,10 @@ class Asks:
                 return await asyncio.to_thread(self._sharing.directory, profile, body)
             case asks.Receipts():
                 return await asyncio.to_thread(self._sharing.receipts, profile, body) or _FORBIDDEN
+            case asks.Release():
+                return await self._changed(await asyncio.to_thread(self._release, profile, body))
+            case asks.BreakGlass():
+                return await self._break_glass(profile, body)
         return Refused(reason="unsupported")
 
     async def _changed(self, verdict: str) -> Reply:
@@ -176,73 +166,45 @@ class Asks:
         await self._herald.catch_up(_CATCH_UP_S)
         return Done()
 
+    def _release(self, profile: Profile, body: asks.Release) -> str:
+        with self._engine.connect() as connection:
+            there, study = self._census.look_within(connection), arrivals_read.study(connection, body.study)
+            if study is None or not may("release", connection, there, profile, study):
+                return "forbidden"
+        self._relations(profile).release(body.study)
+        return "done"
+
+    async def _break_glass(self, profile: Profile, body: asks.BreakGlass) -> Reply:
+        patient = join_patient(body.PatientID, body.IssuerOfPatientID)
+        try:
+            term = await asyncio.to_thread(self._relations(profile).break_glass, profile, patient, body.reason)
+        except NotTaken:
+            return Refused(reason="malformed")
+        _log.warning("emergency access was taken; `mpacs-gateway profile list` shows by whom")
+        await self._herald.look()
+        await self._herald.catch_up(_CATCH_UP_S)
+        return asks.Granted(until=int((term.ends or 0) * 1000))
+
+    def _relations(self, profile: Profile) -> Relations:
+        return Relations(self._engine, self._access, f"{profile.kind}:{profile.identifier}")
+
     # ── search ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _search(self, device: Device, profile: Profile, search: asks.Search, tell: Tell) -> None:
         try:
-            hits, silent = await self._hits(device, profile, search)
+            await tell(await self._seeking.search(device, profile, search))
         except QueryInvalid:
             await tell(Refused(reason="malformed"))
-            return
-        # Who may know of what is asked for each page, whatever the PACS are asked for only once.
-        own = await asyncio.to_thread(self._own, profile, search)
-        theirs = await asyncio.to_thread(self._theirs, profile, hits)
-        await tell(searching.page_of(searching.merged(own, theirs)[: searching.MOST], search.page, silent))
-
-    async def _hits(self, device: Device, profile: Profile, search: asks.Search) -> tuple[list[Hit], list[str]]:
-        """What the PACS answered; for further pages what they did a moment ago."""
-        key = (device.device, msgspec.json.encode(msgspec.structs.replace(search, recipient=b"", page=0)))
-        kept = self._found.pop(key, None)
-        if kept is None or search.page == 0 or kept.until < time.monotonic():
-            query = searching.query_of(profile, search)
-            hits, silent = await self._ask_pacs(query, search.BodyPartExamined)
-            kept = _Kept(time.monotonic() + _FOUND_KEPT_S, hits, silent)
-        self._found[key] = kept
-        if len(self._found) > _FOUND_KEPT:
-            self._found.popitem(last=False)
-        return kept.hits, kept.silent
-
-    def _own(self, profile: Profile, search: asks.Search) -> list[Line]:
-        with self._engine.connect() as connection:
-            there = self._census.look_within(connection)
-            return searching.own_lines(connection, there, profile, search, _now_ms())
-
-    def _theirs(self, profile: Profile, hits: Sequence[Hit]) -> list[Hit]:
-        with self._engine.connect() as connection:
-            there = self._census.look_within(connection)
-            located = movements.located(connection)
-            return [hit for hit in hits if searching.is_for(there, located, profile, hit.attributes)]
-
-    async def _ask_pacs(self, query: Query | None, body_part: str = "") -> tuple[list[Hit], list[str]]:
-        """Hits, and the PACS that did not answer."""
-        if query is None or not self._names:
-            return [], []
-        try:
-            found = await self._pacs.find(query)
-            hits = found.hits
-            if body_part.strip("*"):
-                hits = [hit for hit in hits[:_SERIES_ASKED] if await self._has_part(hit, body_part)]
-        except QueryInvalid:
-            raise
-        except PacsError:
-            return [], list(self._names)
-        return hits, [one.pacs for one in found.away]
-
-    async def _has_part(self, hit: Hit, body_part: str) -> bool:
-        """A study's query does not say which part of the body it shows: its series' do."""
-        uid = searching.Line(hit.attributes).uid
-        query = Query("SERIES", {"StudyInstanceUID": uid, "BodyPartExamined": body_part}, 1)
-        return bool((await self._pacs.find(query, [hit.pacs])).hits)
 
     # ── retrieve ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _retrieve(self, profile: Profile, body: asks.Retrieve, tell: Tell) -> None:
         if not await asyncio.to_thread(self._has, profile, body.study):
             try:
-                hits, silent = await self._ask_pacs(Query("STUDY", {"StudyInstanceUID": body.study}))
+                hits, silent = await self._seeking.ask(Query("STUDY", {"StudyInstanceUID": body.study}))
             except QueryInvalid:
                 hits, silent = [], []
-            if not await asyncio.to_thread(self._theirs, profile, hits):
+            if not await asyncio.to_thread(self._seeking.theirs, profile, hits):
                 await tell(_BUSY if silent else _FORBIDDEN)
                 return
         done = await self._fetch(body.study, tell)
@@ -291,7 +253,7 @@ class Asks:
     def _has(self, profile: Profile, study: str) -> bool:
         with self._engine.connect() as connection:
             row = arrivals_read.study(connection, study)
-            return row is not None and has(connection, self._census.look_within(connection), profile, row)
+            return row is not None and may("retrieve", connection, self._census.look_within(connection), profile, row)
 
     def _counted(self, study: str) -> tuple[int, int]:
         """Instances whose files are here, and all that are known."""
@@ -305,9 +267,15 @@ class Asks:
         now = _now_ms()
         with self._engine.begin() as connection:
             row = arrivals_read.study(connection, study)
-            if row is None or not has(connection, self._census.look_within(connection), profile, row):
+            if row is None or not may("retrieve", connection, self._census.look_within(connection), profile, row):
                 return False
             return grants.put(connection, row.id, profile.reference, profile.reference, now + self._window_ms, now)
+
+
+def asked_at_all(kind: names.Kind, body: Asked) -> bool:
+    """Whether somebody of this kind may ask this at all; of which studies is judged where they are known."""
+    op = type(body).__struct_config__.tag
+    return body.kind == kind and any(name == op and relations for name, relations in TABLE[kind].items())
 
 
 def _keys(search: asks.Search) -> str:

@@ -11,7 +11,7 @@ from gateway.management.index import arrivals_read, deliveries, layers, ordered,
 from gateway.management.index.arrivals_rows import InstanceRow, StudyRow
 from gateway.management.index.people import Profile
 from gateway.management.rights import may_have
-from gateway.management.sharing import has
+from gateway.management.sharing import may
 from wire.messages import Layer, Order
 from wire.names import encode_reference
 
@@ -59,7 +59,7 @@ class Orders:
         study = arrivals_read.study_by_id(connection, study_id) if study_id is not None else None
         if study is None:
             return None
-        return study if has(connection, self._census.look_within(connection), profile, study) else None
+        return study if may("order", connection, self._census.look_within(connection), profile, study) else None
 
 
 def _instances(connection: Connection, study_id: int, series: Collection[str]) -> list[InstanceRow]:

@@ -1,6 +1,7 @@
 """Who attends whom for a time, what is released to patients, and access in an emergency. All methods block."""
 
 import time
+from dataclasses import replace
 from typing import Literal
 
 from sqlalchemy.engine import Connection, Engine
@@ -10,8 +11,7 @@ from gateway.config import Access
 from gateway.management.index import arrivals_read, people, releases, terms, trail
 from gateway.management.index.people import Profile
 from gateway.management.index.terms import Term
-from gateway.management.registry import NotTaken, Registry, Unknown, check_patient
-from wire.names import Kind
+from gateway.management.registry import NotTaken, Unknown, check_patient
 
 Verdict = Literal["done", "forbidden"]
 _MOST_REASON_CHARACTERS = 400
@@ -20,43 +20,40 @@ _MOST_REASON_CHARACTERS = 400
 class Relations:
     """One for whoever does it: ``actor`` is named in the audit trail."""
 
-    def __init__(self, engine: Engine, registry: Registry, access: Access, actor: str) -> None:
-        """``registry`` knows the profiles."""
+    def __init__(self, engine: Engine, access: Access, actor: str) -> None:
+        """``access`` says how long an emergency lasts."""
         self._engine = engine
-        self._registry = registry
         self._access = access
         self._actor = actor
 
     # ── terms ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def attend(self, kind: Kind, identifier: str, patient: str, begins: float, ends: float | None) -> Term:
+    def attend(self, reference: str, patient: str, begins: float, ends: float | None) -> Term:
         """A doctor or ward attends a patient for a time; Unknown without the profile, NotTaken if it cannot be."""
-        if kind == "patient":
-            raise NotTaken("a patient attends nobody: terms are for doctors and wards")
         if ends is not None and ends <= begins:
             raise NotTaken("it would end before it begins")
         term = Term(check_patient(patient), "attending", begins, ends)
         with self._engine.begin() as connection:
-            profile = self._profile(connection, kind, identifier)
+            profile = _attending(connection, reference)
             self._put(connection, profile, term)
         return term
 
-    def leave(self, kind: Kind, identifier: str, patient: str) -> None:
+    def leave(self, reference: str, patient: str) -> None:
         """It attends the patient no more, whether it did for a time or for good; NotTaken if it did not."""
         patient = check_patient(patient)
         with self._engine.begin() as connection:
-            profile = self._profile(connection, kind, identifier)
+            profile = _attending(connection, reference)
             ended = terms.end(connection, profile.reference, patient, time.time())
             if patient in profile.attends:
                 left = tuple(one for one in profile.attends if one != patient)
-                people.put_profile(connection, Profile(profile.reference, kind, profile.identifier, profile.name, left))
+                people.put_profile(connection, replace(profile, attends=left))
                 ended += 1
             if not ended:
                 raise NotTaken(
                     "it does not attend this patient by name; `mpacs-gateway profile list` shows whom it does"
                 )
             people.bump(connection, "profiles")
-            whom = f"{kind}:{profile.identifier}"
+            whom = f"{profile.kind}:{profile.identifier}"
             trail.record(connection, Event("profile-changed", self._actor, whom=whom, patient=patient, what="left"))
 
     def _put(self, connection: Connection, profile: Profile, term: Term) -> None:
@@ -74,12 +71,6 @@ class Relations:
                 reason=term.reason,
             ),
         )
-
-    def _profile(self, connection: Connection, kind: Kind, identifier: str) -> Profile:
-        found = people.profile_by_reference(connection, self._registry.reference(kind, identifier))
-        if found is None:
-            raise Unknown(f"there is no such {kind}: add it with `mpacs-gateway profile add {kind} ID --name NAME`")
-        return found
 
     # ── in an emergency ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -114,6 +105,15 @@ class Relations:
                 event = Event("released", self._actor, patient=study.PatientID, study=study.StudyInstanceUID, what=what)
                 trail.record(connection, event)
             return changed
+
+
+def _attending(connection: Connection, reference: str) -> Profile:
+    found = people.profile_by_reference(connection, reference)
+    if found is None:
+        raise Unknown("there is no such profile: add it with `mpacs-gateway profile add`")
+    if found.kind == "patient":
+        raise NotTaken("a patient attends nobody: terms are for doctors and wards")
+    return found
 
 
 def _span(term: Term) -> str:

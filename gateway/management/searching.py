@@ -110,6 +110,8 @@ def is_for(there: People, located: Located, profile: Profile, attributes: Attrib
     """Whether a study that only a PACS has would be for this profile."""
     patient, issuer = next(texts(attributes, _ID), ""), next(texts(attributes, _ISSUER), "")
     where = located.of(canonical(patient), canonical(issuer))
+    if profile.kind == "patient" and there.access.release != "automatic":
+        return False  # nobody has released what is not here
     theirs = there.rules.recipients(attributes, patient, issuer, None if where is None else where.ward)
     return any(one.reference == profile.reference for one in theirs)
 

@@ -9,13 +9,13 @@ from typing import Literal
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.management import matching
+from gateway.management.access import Op, judge
 from gateway.management.census import Census, People
-from gateway.management.index import arrivals_read, grants, movements, told
+from gateway.management.index import arrivals_read, grants, told
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.grants import Grant
 from gateway.management.index.people import Profile
-from gateway.management.routing import canonical
-from gateway.management.whereabouts import entitled
+from gateway.management.standing import relation_of
 from wire import asks
 from wire.limits import MAX_HITS, MAX_READ
 from wire.names import decode_reference, encode_reference
@@ -35,18 +35,9 @@ def with_shared(by_right: Iterable[Profile], given: Iterable[Grant], there: Peop
     return [profile for profile in there.profiles if profile.reference in references]
 
 
-def has_right(connection: Connection, there: People, profile: Profile, study: StudyRow) -> bool:
-    """Whether the profiles say that the study is for it, whatever was shared with it."""
-    located = movements.located(connection, canonical(study.PatientID))
-    return any(one.reference == profile.reference for one in entitled(study, there.rules, located))
-
-
-def has(connection: Connection, there: People, profile: Profile, study: StudyRow) -> bool:
-    """Whether the profile has the study, by its own right or by a share."""
-    given = grants.of_study(connection, study.id, _now_ms())
-    located = movements.located(connection, canonical(study.PatientID))
-    theirs = with_shared(entitled(study, there.rules, located), given, there)
-    return any(one.reference == profile.reference for one in theirs)
+def may(op: Op, connection: Connection, there: People, profile: Profile, study: StudyRow) -> bool:
+    """Whether the profile may do this with the study, as it stands to it now."""
+    return judge(profile.kind, op, relation_of(connection, there, profile, study, _now_ms())) is None
 
 
 class Sharing:
@@ -90,8 +81,8 @@ class Sharing:
             study = arrivals_read.study(connection, ask.study)
             if study is None or other is None or other.kind != ask.to_kind or not is_colleague(profile, other):
                 return "forbidden"
-            # Who had it by a share that has ended may still take back what it gave on.
-            if not has_right(connection, there, profile, study) and isinstance(ask, asks.Share):
+            # Who has the study no more may still take back what it gave.
+            if not may("share" if isinstance(ask, asks.Share) else "unshare", connection, there, profile, study):
                 return "forbidden"
             return "done" if change(connection, study.id, to) else "busy"
 
@@ -117,7 +108,7 @@ class Sharing:
         with self._engine.connect() as connection:
             there = self._census.look_within(connection)
             study = arrivals_read.study(connection, ask.study)
-            if study is None or not has_right(connection, there, profile, study):
+            if study is None or not may("receipts", connection, there, profile, study):
                 return None
             noted = told.receipts_of(connection, study.id, MAX_READ)
         read = []

@@ -228,3 +228,41 @@ def test_a_retrieve_of_what_is_here_is_done(made: list[Made], first: WireDevice,
     assert first.ask(asks.Retrieve(**by(first), study=made[0].StudyInstanceUID)) == Done()
     hers = min(found(patient))
     assert patient.ask(asks.Retrieve(**by(patient), study=hers)) == Done()
+
+
+# ── release, emergency ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_emergency_access_is_given_for_a_reason_and_recorded(gateway: RunningGateway, second: WireDevice) -> None:
+    ask = asks.BreakGlass(**by(second), PatientID=LEE.identifier, IssuerOfPatientID="", reason="심정지, 보호자 없음")
+    assert not uids(second)
+    granted = second.ask(ask)
+    assert isinstance(granted, asks.Granted)
+    assert abs(granted.until / 1000 - time.time() - 8 * 3600) < 600
+    second.wait(lambda: bool(uids(second)), "the patient's studies")
+    (shown,) = [one for one in gateway.cli("profile", "list", json=True) if one["id"] == "D-2"]
+    assert [(one["role"], one["patient"]) for one in shown["terms"]] == [("emergency", LEE.identifier)]
+    (noted,) = gateway.cli("audit", "show", "--event", "break-glass", json=True)
+    assert (noted["who"], noted["patient"], noted["reason"]) == ("doctor:D-2", LEE.identifier, "심정지, 보호자 없음")
+    assert LEE.identifier not in gateway.log and "심정지" not in gateway.log
+    gateway.cli("profile", "leave", "doctor", "D-2", LEE.identifier)
+    second.wait(lambda: not uids(second), "it has them no more")
+
+
+@pytest.mark.parametrize("who", ["patient", "ward"])
+def test_nobody_else_takes_emergency_access(gateway: RunningGateway, who: str, request: pytest.FixtureRequest) -> None:
+    device: WireDevice = request.getfixturevalue(who)
+    ask = asks.BreakGlass(**by(device), PatientID=HONG.identifier, IssuerOfPatientID="", reason="curious")
+    assert device.ask(ask) == Refused(reason="forbidden")
+
+
+def test_only_an_attending_doctor_releases(
+    gateway: RunningGateway, first: WireDevice, second: WireDevice, patient: WireDevice
+) -> None:
+    study = sorted(uids(patient))[0]
+    for device in (second, patient):
+        assert device.ask(asks.Release(**by(device), study=study)) == Refused(reason="forbidden")
+    assert first.ask(asks.Release(**by(first), study="1.2.3.4.5")) == Refused(reason="forbidden")
+    assert first.ask(asks.Release(**by(first), study=study)) == Done()
+    noted = gateway.cli("audit", "show", "--event", "released", "--study", study, json=True)
+    assert [(one["who"], one["outcome"]) for one in noted if one["outcome"] == "success"] == [("doctor:D-1", "success")]
