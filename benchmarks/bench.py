@@ -1,4 +1,5 @@
-"""``scripts/bench``: how long a CT takes from the modality to a device, goodput against raw MQTT, what imaging costs.
+"""``scripts/bench``: how long a CT takes from the modality to a device, goodput against raw MQTT, what imaging costs,
+what a user of the web application waits for (where Playwright and Chromium are installed).
 
 Ratios are what counts: the machine is noisy, and both sides of a ratio are measured in one run.
 """
@@ -19,6 +20,7 @@ from benchmarks.layers import layer_entries
 from benchmarks.many import slowed
 from benchmarks.raw_mqtt import raw_goodput
 from benchmarks.studies import Made, long_ct
+from benchmarks.web import web_entries
 
 _SLICES, _QUICK_SLICES = 300, 60
 _STUDIES, _QUICK_STUDIES = 3, 1
@@ -82,6 +84,7 @@ def measure(folder: Path, quick: bool) -> list[dict[str, Any]]:
     peer = "the same ten, none of them slowed"
     results.append(_entry("nine_devices_beside_one_at_1_mbit", with_slow, "s", peer, without))
     results += [_entry(**row) for row in layer_entries(folder / "layers", quick)]
+    results += [_entry(**row) for row in web_entries(folder / "web", quick)]
     return results
 
 

@@ -7,17 +7,14 @@ with sync_playwright() as driver, trusting_browser(driver, gateway.authority) as
 Nothing is ignored: the certificate is checked, so name constraints and service workers behave as on a phone.
 """
 
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Page
+
+from benchmarks.browser import chromium_path as chromium_path
+from benchmarks.browser import trust as trust
+from benchmarks.browser import trusting_browser as trusting_browser
 
 TIMEOUT_MS = 15_000
 
@@ -36,40 +33,6 @@ PHONE = Screen(390, 844, 2)
 SMALL_PHONE = Screen(360, 640, 2)
 TABLET = Screen(1024, 1366, 1)
 DESKTOP = Screen(1280, 800, 1, is_touch=False)
-
-
-def chromium_path() -> str:
-    """Debian's; AssertionError where it is not installed, so mark tests with ``peer("chromium")``."""
-    path = shutil.which("chromium")
-    assert path is not None, "chromium is not installed"
-    return path
-
-
-def trust(home: Path, authority: Path | None) -> None:
-    """Make a certificate database below ``home``, as NSS keeps one for a user, with ``authority`` (PEM) in it."""
-    folder = home / ".pki" / "nssdb"
-    folder.mkdir(parents=True)
-    where = ("-d", f"sql:{folder}")
-    subprocess.run(["certutil", *where, "-N", "--empty-password"], check=True, capture_output=True)
-    if authority is not None:
-        added = ["certutil", *where, "-A", "-n", "mpacs", "-t", "C,,", "-i", str(authority)]
-        subprocess.run(added, check=True, capture_output=True)
-
-
-@contextmanager
-def trusting_browser(driver: Playwright, authority: Path | None) -> Iterator[Browser]:
-    """A headless Chromium of its own, with a home of its own, that trusts ``authority`` and no other.
-
-    ``driver`` is shared: Playwright starts once in a thread.
-    """
-    with tempfile.TemporaryDirectory(prefix="mpacs-browser-") as home:
-        trust(Path(home), authority)
-        environment: dict[str, Any] = {**os.environ, "HOME": home}
-        browser = driver.chromium.launch(executable_path=chromium_path(), env=environment)
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 def new_page(

@@ -51,6 +51,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 def test_every_page(browser: Browser, gateway: RunningGateway, screen: str, language: str, tmp_path: Path) -> None:
     page = new_page(browser, SCREENS[screen], LOCALES[language], reduced_motion="reduce")
     wrong: list[object] = []
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
     for stop in walk(page, gateway, "doctor:D1", 5):
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of two
@@ -61,6 +63,8 @@ def test_every_page(browser: Browser, gateway: RunningGateway, screen: str, lang
                 wrong += [what] if what else []
     page.context.close()
     assert not wrong
+    own = (f"{gateway.origin}/", "blob:", "data:", "about:")
+    assert asked and [url for url in asked if not url.startswith(own)] == [], "a call left the origin"
 
 
 def test_faults_are_found(browser: Browser, gateway: RunningGateway) -> None:

@@ -80,6 +80,7 @@ def test_without_a_network_it_opens_until_the_lease_ends(gateway: RunningGateway
 
 
 def test_access_that_ends_while_it_is_open_shuts_it(gateway: RunningGateway, page: Page) -> None:
+    """By what its recipients say, or, where its login ends before it hears of that, by the broker that refuses it."""
     page.locator(".row-link").click()
     expect(page.locator(".placeholder")).to_have_count(0)
     gateway.cli("revoke", _device(gateway))

@@ -21,6 +21,8 @@ import type { DeviceKeys, Identity } from './vault';
 const LEAST_BACKOFF_S = 0.5;
 const MOST_BACKOFF_S = 30;
 const REFUSED_BACKOFF_S = 5;
+/** So often in a row the login is refused until this device counts as shut out: a broker may learn of a new one late. */
+const SHUT_OUT = { known: 2, fresh: 4 } as const;
 const RENEW_S = 10;
 
 /** What a connection needs of the device, and whom it tells. */
@@ -43,6 +45,7 @@ export interface Office {
 export class Connection implements Hooks {
   #state: ConnectionState = { state: 'offline', gatewayOnline: null, synced: false, error: null };
   #isRunning = false;
+  #wasTaken = false;
   #wake = new AbortController();
   #session: Session | null = null;
   #keeper: Keeper | null = null;
@@ -106,6 +109,7 @@ export class Connection implements Hooks {
 
   async #stayConnected(): Promise<void> {
     let backoff = LEAST_BACKOFF_S;
+    let refusals = 0;
     while (this.#isRunning) {
       const began = performance.now();
       this.#set({ state: 'connecting' });
@@ -114,8 +118,9 @@ export class Connection implements Hooks {
       if (!this.#isRunning) break;
       if (performance.now() - began > MOST_BACKOFF_S * 1000) backoff = LEAST_BACKOFF_S;
       const isRefused = error instanceof LinkError && error.refused;
+      refusals = isRefused ? refusals + 1 : 0;
       if (isRefused) backoff = Math.max(backoff, REFUSED_BACKOFF_S);
-      this.#set({ error: isRefused ? 'refused' : 'unreachable' });
+      this.#set({ error: !isRefused ? 'unreachable' : refusals < (this.#wasTaken ? SHUT_OUT.known : SHUT_OUT.fresh) ? 'refused' : 'revoked' });
       // Jitter, or a ward full of devices comes back in one moment when its gateway does.
       this.#wake = new AbortController();
       await sleep(backoff * (0.5 + Math.random() / 2), this.#wake.signal);
@@ -138,6 +143,7 @@ export class Connection implements Hooks {
     this.#session = session;
     this.#mail.store = this.office.household()?.store ?? null;
     try {
+      this.#wasTaken = true;
       this.#set({ state: 'online', error: null });
       await Promise.race([this.#talk(session), link.closed]);
       return await link.closed;
@@ -153,13 +159,15 @@ export class Connection implements Hooks {
   }
 
   async #talk(session: Session): Promise<void> {
-    await session.presence(ONLINE);
-    await session.link.subscribe(this.#routes.own());
-    if (!this.office.household()) await this.#renew(session);
+    // All in one round trip: whoever opens the application waits for it.
+    const isOpen = this.office.household() !== null;
+    const filters = [...this.#routes.own(), ...(isOpen ? this.#routes.shared() : [])];
+    await Promise.all([session.presence(ONLINE), session.link.subscribe(filters)]);
+    if (!isOpen) await this.#renew(session);
     const household = this.office.household();
     if (!household || this.#session !== session) return;
     this.#mail.store = household.store;
-    await session.link.subscribe(this.#routes.shared());
+    if (!isOpen) await session.link.subscribe(this.#routes.shared());
     this.#keeper = new Keeper(household.store, session, {
       sweep: () => household.sweep(),
       leaseEnded: () => this.office.leaseEnded(),

@@ -3,13 +3,20 @@
 import { ApiError } from '../api';
 import type { Bytes } from '../wire/bytes';
 import { WireError } from '../wire/errors';
-import { segmentsOf } from '../wire/seal';
+import { segmentCount, segmentsOf } from '../wire/seal';
 import type { Blob } from './blobs';
 import type { StudyObject } from './groups';
 import { type Contents, type Picture, Reader } from './reader';
 import type { Store } from './store';
 
 const MAX_KEPT = 64;
+/** The first frame mostly lies right behind the header: asked for together, it comes a round trip earlier. */
+const AHEAD = 4;
+
+/** What to ask for of an object of which nothing is known yet. */
+export function opening(object: StudyObject): number[] {
+  return Array.from({ length: Math.min(AHEAD, segmentCount(object.entry.size)) }, (_, index) => index);
+}
 
 /** What of an object is here: segments from 0 on that the header needs, and whether a segment is. */
 export interface Look {
@@ -52,13 +59,13 @@ export class ContentsCache {
   /** What is here of an object; nothing where there is no file. */
   async look(object: StudyObject): Promise<Look> {
     if (!this.store.blobs.has(object.id) && !this.#kept.has(object.id)) {
-      return { contents: null, headerSegments: [0], has: () => false };
+      return { contents: null, headerSegments: opening(object), has: () => false };
     }
     return this.#with(object, async (blob) => {
       const has = (index: number): boolean => blob.have.has(index);
       const known = this.#kept.get(object.id);
       if (known) return { contents: known, headerSegments: [], has };
-      if (!has(0)) return { contents: null, headerSegments: [0], has };
+      if (!has(0)) return { contents: null, headerSegments: opening(object), has };
       const reader = await Reader.open(this.store.site, object.entry, blob);
       const [, last] = segmentsOf(0, await reader.headerEnd());
       const needed = Array.from({ length: last + 1 }, (_, index) => index);

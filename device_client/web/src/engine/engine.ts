@@ -146,12 +146,20 @@ export class Engine {
     if (!household) return;
     this.out.studies(household.items());
     const recipients = household.recipients();
-    const isRevoked = recipients.every((one) => one.revoked);
-    if (isRevoked !== (this.state.phase.name === 'revoked')) this.#set({ phase: { name: isRevoked ? 'revoked' : 'open' } });
+    this.#tellRevoked(recipients.every((one) => one.revoked));
     if (JSON.stringify(recipients) !== JSON.stringify(this.state.recipients)) this.#set({ recipients });
     void household.storage().then((storage) => {
       if (JSON.stringify(storage) !== JSON.stringify(this.state.storage)) this.#set({ storage });
     });
+  }
+
+  /** Shut out by all recipients, or by the broker before any of them could say so. */
+  #tellRevoked(byAll: boolean): void {
+    const { name } = this.state.phase;
+    const isRevoked = byAll || this.state.connection.error === 'revoked';
+    const otherwise = this.household ? 'open' : 'lease-ended';
+    if (isRevoked && name === otherwise) this.#set({ phase: { name: 'revoked' } });
+    else if (!isRevoked && name === 'revoked') this.#set({ phase: { name: otherwise } });
   }
 
   /** `isLast`: nothing opens it again, and the link has one more thing to say. */
@@ -178,7 +186,10 @@ export class Engine {
       leaseEnded: () => void this.#inTurn(() => this.#endLease()),
       leaseRenewed: () => this.#set({ leaseExpires: this.household?.store.lease.expires ?? null }),
       wipe: (confirm) => this.#wipe(confirm),
-      show: (connection) => this.#set({ connection }),
+      show: (connection) => {
+        this.#set({ connection });
+        this.#tellRevoked(this.household?.recipients().every((one) => one.revoked) ?? false);
+      },
     });
     this.#connection.start();
   }

@@ -2,7 +2,7 @@
 
 import { ApiError, type ErrorCode, type FrameInfo, type SeriesState } from '../api';
 import { segmentsOf } from '../wire/seal';
-import type { ContentsCache, Look } from './contents';
+import { type ContentsCache, type Look, opening } from './contents';
 import { number, TAG } from './datasets';
 import type { Group, StudyObject } from './groups';
 import type { Picture } from './reader';
@@ -84,7 +84,7 @@ export class Screen {
       wanted.set(id, [...(wanted.get(id) ?? []), ...segments]);
     };
     for (const object of this.objects()) {
-      const headers = this.#looks.get(object.id)?.headerSegments ?? [0];
+      const headers = this.#looks.get(object.id)?.headerSegments ?? opening(object);
       if (headers.length > 0) add(object.id, headers);
     }
     // All of the series is wanted before other studies; what is on screen before the rest of it.

@@ -88,6 +88,7 @@ export const en = {
     connecting: 'Connecting…',
     offline: 'No connection',
     offlineText: 'No connection. What was received can still be read.',
+    refused: 'The hospital refuses this device at the moment. What was received can still be read.',
     gatewayOff: 'The hospital’s gateway does not answer. What was received can still be read.',
     notCurrent: 'Not current',
     notCurrentSince: (age: string, who: string) => `${who ? `${who}: ` : ''}not current. As of ${age}.`,

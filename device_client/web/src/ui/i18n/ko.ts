@@ -90,6 +90,7 @@ export const ko: Words = {
     connecting: '연결 중…',
     offline: '연결 안 됨',
     offlineText: '연결이 끊겼습니다. 이미 받은 영상은 계속 볼 수 있습니다.',
+    refused: '지금은 병원에서 이 기기의 연결을 받지 않습니다. 이미 받은 영상은 계속 볼 수 있습니다.',
     gatewayOff: '병원 서버가 응답하지 않습니다. 이미 받은 영상은 계속 볼 수 있습니다.',
     notCurrent: '최신 아님',
     notCurrentSince: (age, who) => `${who ? `${who}: ` : ''}최신 정보가 아닙니다. ${age} 기준입니다.`,

@@ -19,13 +19,14 @@ export function Banners(): JSX.Element {
   const several = recipients.length > 1;
   const expires = api.leaseExpires.value;
   const offline = connection.state === 'offline';
+  const saidOffline = connection.error === 'refused' ? w.connection.refused : w.connection.offlineText;
   const away = connection.state === 'online' && connection.gatewayOnline === false;
   return (
     <>
       {(offline || away) && (
         <div class="banner warn" role="status">
           <Icon name="offline" />
-          <p>{offline ? w.connection.offlineText : w.connection.gatewayOff}</p>
+          <p>{offline ? saidOffline : w.connection.gatewayOff}</p>
         </div>
       )}
       {stale.map((each) => (
