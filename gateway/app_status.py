@@ -73,6 +73,8 @@ def _store_parts(core: dict[str, Any] | None) -> list[dict[str, Any]]:
             detail += "; above its quota, and nothing can be evicted now: raise it, or the disk will be full"
         elif store["squeezed"]:
             detail += f"; too small for the announcement window: raise store.{name}_gb or lower delivery.window_days"
+        if "dropped" in store:
+            detail += f" in {store['files']} refused files; {store['dropped']} dropped for want of room"
         found.append(_part(name, not (store["over"] or store["squeezed"]), detail))
     return found
 

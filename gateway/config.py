@@ -155,11 +155,13 @@ class Audit(Struct, frozen=True, forbid_unknown_fields=True):
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """How much of the disk is used, in GB (10^9 bytes). Unset: a share of the disk that the state folder lies on.
 
-    ``archive_gb`` for DICOM files, ``objects_gb`` for sealed objects; ``reserve_gb`` of the disk are kept free.
+    ``archive_gb`` for DICOM files, ``objects_gb`` for sealed objects, ``quarantine_gb`` for what was refused;
+    ``reserve_gb`` of the disk are kept free.
     """
 
     archive_gb: Gigabytes | None = None
     objects_gb: Gigabytes | None = None
+    quarantine_gb: Gigabytes | None = None
     reserve_gb: Gigabytes | None = None
 
 

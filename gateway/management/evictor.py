@@ -17,6 +17,7 @@ from gateway.management.index import uses
 from gateway.management.index.counting import ARCHIVE_BYTES, get
 from gateway.management.index.uses import StoredFile
 from gateway.management.object_store import ObjectStore
+from gateway.management.quarantine_quota import QuarantineQuota
 from gateway.management.quota import LOW_WATER, Limits, free_bytes
 from gateway.middleware.archive import Archive
 from wire.messages import Layer
@@ -69,6 +70,7 @@ class Evictor:
         self._served: dict[str, float] = {}
         self._noted: dict[str, float] = {}
         self._archive_state, self._objects_state = _Store(), _Store()
+        self._quarantine = QuarantineQuota(engine, archive, limits.quarantine)
 
     # ── uses ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -94,8 +96,8 @@ class Evictor:
             uses.count_archive(connection)
 
     def sweep(self) -> int:
-        """Remove files of the archive that the index does not know, which a cut left; returns how many."""
-        swept = 0
+        """Remove files of archive and quarantine that the index does not know, which a cut left; returns how many."""
+        swept = self._quarantine.sweep()
         for digests in _batches(self._archive.digests(), _SWEEP_AT_ONCE):
             if self.is_stopping:
                 break
@@ -123,6 +125,7 @@ class Evictor:
         self._objects_state.used = self._store.used_bytes
         self._hold(self._objects_state, self.limits.objects, self._evict_objects, "sealed objects")
         self._hold(self._archive_state, self.limits.archive, self._evict_files, "the archive")
+        self._quarantine.hold()
 
     def _hold(self, state: _Store, limit: int, evict: Callable[[int, bool], int], what: str) -> None:
         if state.used > limit:
@@ -210,7 +213,7 @@ class Evictor:
                 ("archive", self._archive_state, self.limits.archive),
                 ("objects", self._objects_state, self.limits.objects),
             )
-        }
+        } | {"quarantine": {**self._quarantine.status(), "squeezed": False, "over": False}}
 
 
 def _batches(items: Iterable[_T], count: int) -> Iterator[list[_T]]:

@@ -10,9 +10,11 @@ _GB = 1_000_000_000
 _ARCHIVE_SHARE = 0.45
 _OBJECTS_SHARE = 0.30
 _RESERVE_SHARE = 0.05
+_QUARANTINE_SHARE = 0.05
+_MOST_QUARANTINE_BYTES = 5 * _GB
 _RESERVE_BYTES = (256 * 1024 * 1024, 8 * _GB)
 """Bounds of the reserve where it follows from the disk. Sealed pictures of the layers that are made by themselves take
-less than the files they are made of; the rest of the disk is the system's, the index's and the quarantine's."""
+less than the files they are made of; the rest of the disk is the system's and the index's."""
 LOW_WATER = 0.95
 """Evicting goes on until so much of a quota is used, so that it is not done file by file."""
 
@@ -24,6 +26,7 @@ class Limits:
     archive: int
     objects: int
     reserve: int
+    quarantine: int = 1 << 30
 
 
 def limits_of(settings: Store, folder: Path) -> Limits:
@@ -39,6 +42,7 @@ def limits_of(settings: Store, folder: Path) -> Limits:
     return Limits(
         archive=bytes_of(settings.archive_gb, _ARCHIVE_SHARE),
         objects=bytes_of(settings.objects_gb, _OBJECTS_SHARE),
+        quarantine=bytes_of(settings.quarantine_gb, min(_QUARANTINE_SHARE, _MOST_QUARANTINE_BYTES / max(disk, 1))),
         reserve=int(settings.reserve_gb * _GB) if settings.reserve_gb is not None else reserve,
     )
 

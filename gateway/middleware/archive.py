@@ -15,7 +15,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -128,6 +128,13 @@ class Archive:
         for path in (self.root / "archive").glob("??/*.dcm"):
             if _DIGEST.match(path.stem):
                 yield path.stem
+
+    def quarantined(self) -> Iterator[tuple[str, float]]:
+        """Digests of all files in quarantine, each with the POSIX seconds of its last change, in no order."""
+        for path in (self.root / "quarantine").glob("??/*.dcm"):
+            with suppress(FileNotFoundError):
+                if _DIGEST.match(path.stem):
+                    yield path.stem, path.stat().st_mtime
 
     def used_bytes(self) -> int:
         """What the archive's files take, by their sizes."""

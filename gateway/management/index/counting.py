@@ -5,6 +5,8 @@ from sqlalchemy.engine import Connection
 
 from gateway.management.index.engine import counters
 
+QUARANTINE_DROPPED = "quarantine_dropped"
+"""How many refused files were dropped for want of room."""
 ARCHIVE_BYTES = "archive_bytes"
 """The sum of what the archive's files take: it grows with each arrival, in the arrival's own transaction."""
 
