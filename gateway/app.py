@@ -129,6 +129,7 @@ def _sample(config: Config) -> str:
 def open_index(state: State, config: Config) -> "Engine":
     from gateway.management.index import (  # noqa: F401  # their tables
         arrivals_tables,
+        commitments,
         deliveries,
         devices,
         engine,

@@ -160,6 +160,7 @@ def intake(state: State) -> None:
             ready=lambda port: _say_ready(port=port, hl7_port=listener.port if listener else 0),
             stop=stop,
             secured=_secured(config.dicom, state),
+            on_commitment=entrance.on_commitment,
         )
         if folder is not None:
             folder.join(_FOLDER_WAIT_S)

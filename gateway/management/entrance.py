@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from gateway.management.index import arrivals, arrivals_quarantine, arrivals_read
+from gateway.management.index import arrivals, arrivals_quarantine, arrivals_read, commitments
 from gateway.middleware.arrival import Arrival, StoreOutcome
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
+    from gateway.middleware.commitment import Commitment
     from gateway.middleware.refusal import Refusal
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,14 @@ class Entrance:
         _log.warning("an instance was refused: %s", refusal.reason)
         with self._engine.begin() as connection:
             arrivals_quarantine.add_quarantine(connection, refusal, time.time())
+
+    def on_commitment(self, commitment: Commitment) -> bool:
+        """Note what a PACS keeps; False where nobody had asked it. Raises SQLAlchemyError."""
+        with self._engine.begin() as connection:
+            is_ours = commitments.answer(connection, commitment.transaction, commitment.kept, commitment.failed)
+        _log.info("a PACS keeps %d of %d instances", len(commitment.kept), len(commitment.kept + commitment.failed))
+        self.wake()
+        return is_ours
 
     def settle(self, studies: Collection[str]) -> None:
         """Nothing more of these StudyInstanceUIDs is on its way. Raises SQLAlchemyError."""

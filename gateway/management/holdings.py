@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gateway.management.index import arrivals_read, retrieved, uses
+from gateway.management.index import arrivals_read, commitments, retrieved, uses
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -47,6 +47,11 @@ class Holdings:
             study = arrivals_read.study(connection, StudyInstanceUID)
             if study is not None:
                 uses.note_study(connection, study.id, time.time())
+
+    def note_asked(self, transaction: str, pacs: str, SOPInstanceUIDs: Sequence[str]) -> None:
+        """A PACS is asked to keep these."""
+        with self._engine.begin() as connection:
+            commitments.ask(connection, transaction, pacs, SOPInstanceUIDs, time.time())
 
     def settle(self, StudyInstanceUID: str) -> None:
         """Nothing more of it is on its way."""

@@ -18,6 +18,7 @@ from gateway.middleware.arrival import Arrival, StoreOutcome
 from gateway.middleware.refusal import Refusal
 
 if TYPE_CHECKING:
+    from gateway.middleware.commitment import Commitment
     from gateway.middleware.scp_settings import ScpSettings
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def run_intake(
     ready: Callable[[int], None],
     stop: threading.Event,
     secured: ScpSettings | None = None,
+    on_commitment: Callable[[Commitment], bool] = lambda _: False,
 ) -> None:
     """Receive until ``stop`` is set. Call it in the process's main thread, or in any.
 
@@ -61,6 +63,7 @@ def run_intake(
         ready: told the port once senders can connect.
         stop: set by whoever wants it to end; also a ``multiprocessing.Event`` will do.
         secured: of a second one, over TLS; None: there is none.
+        on_commitment: see ``StorageScp``.
 
     Raises:
         OSError: a port is taken, or the archive's folder or a certificate cannot be used.
@@ -75,7 +78,9 @@ def run_intake(
     if swept:
         log.info("swept %d temporary files that a cut left", swept)
     several = [
-        StorageScp(one, archive, on_arrival, on_association_end, on_refused) for one in (settings, secured) if one
+        StorageScp(one, archive, on_arrival, on_association_end, on_refused, on_commitment)
+        for one in (settings, secured)
+        if one
     ]
     try:
         ports = [scp.start() for scp in several]

@@ -20,6 +20,7 @@ from gateway.middleware.admission import Admission, Admitted, Expected
 from gateway.middleware.archive import Archive
 from gateway.middleware.arrival import Arrival, StoreOutcome
 from gateway.middleware.attributes import AttributeCache
+from gateway.middleware.commitment import PUSH_MODEL, Commitment, read_report
 from gateway.middleware.door import Door, Visitor
 from gateway.middleware.header import legal_uid
 from gateway.middleware.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, preamble_and_meta
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _VERIFICATION = UID("1.2.840.10008.1.1")
 _SUCCESS = 0x0000
+_NO_SUCH_INSTANCE, _INVALID_ARGUMENT, _PROCESSING_FAILURE = 0x0112, 0x0115, 0x0110  # PS3.7 annex C
 _PLACEHOLDER_UID = "2.25.0"
 _STOP_S = 5.0
 # A-ASSOCIATE-RJ (PS3.8 table 9-21): transient, presentation related, local limit exceeded.
@@ -51,6 +53,7 @@ class StorageScp:
         on_arrival: Callable[[Arrival], StoreOutcome],
         on_association_end: Callable[[frozenset[str]], None],
         on_refused: Callable[[Refusal], None],
+        on_commitment: Callable[[Commitment], bool] = lambda _: False,
     ) -> None:
         """
         Args:
@@ -60,11 +63,13 @@ class StorageScp:
                 sender hears as a failure.
             on_association_end: told of the StudyInstanceUIDs that the association touched, also when it broke.
             on_refused: told of each file that was not taken.
+            on_commitment: told what a PACS keeps; says whether anybody had asked it.
         """
         configure()
         self._settings = settings
         self._admission = Admission(archive, on_arrival, on_refused)
         self._on_association_end = on_association_end
+        self._on_commitment = on_commitment
         self._syntaxes = frozenset(settings.transfer_syntaxes)
         self._labels = dict(settings.labels)
         self._places: Counter[str] = Counter()
@@ -87,11 +92,14 @@ class StorageScp:
         ae.require_calling_aet = list(settings.allow_calling)
         ae.require_called_aet = settings.require_called
         ae.add_supported_context(_VERIFICATION)
+        # The PACS asks for the association and is the SCP all the same (PS3.4 section J.3.3).
+        ae.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
         address = (settings.host, settings.port)
         tls = settings.tls.context() if settings.tls else None
         door = Door(ae, address, self._serve, settings.networks(), settings.handshake_timeout_s, tls)
         door.bind(evt.EVT_REQUESTED, self._negotiate)
         door.bind(evt.EVT_C_STORE, self._store)
+        door.bind(evt.EVT_N_EVENT_REPORT, self._committed)
         self._door = door
         self._thread = threading.Thread(target=door.serve_forever, args=(0.1,), daemon=True, name="scp")
         self._thread.start()
@@ -217,6 +225,17 @@ class StorageScp:
             status.Status = result.reason.status
             status.ErrorComment = result.detail[:64]
         return status
+
+    def _committed(self, event: Any) -> tuple[int, None]:
+        """Answer one report of storage commitment (PS3.4 section J.3.3)."""
+        try:
+            is_ours = self._on_commitment(read_report(event.event_information))
+        except ValueError:
+            return _INVALID_ARGUMENT, None
+        except Exception as error:
+            log.error("a report of storage commitment could not be entered: %s", type(error).__name__)
+            return _PROCESSING_FAILURE, None
+        return (_SUCCESS if is_ours else _NO_SUCH_INSTANCE), None
 
 
 class _Call:

@@ -20,12 +20,13 @@ from typing import Any
 from pynetdicom import _config
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_messages import C_STORE_RQ, N_EVENT_REPORT_RQ, DIMSEMessage
 from pynetdicom.transport import AssociationSocket
 
 from gateway.middleware.spool import Spool
 
 _COMMAND_LIMIT_BYTES = 64 << 10
+_REPORT_LIMIT_BYTES = 4 << 20
 _WAITING_LIMIT = 16  # requests that came before the answer to the one before them
 _IDLE_WAIT_MS = 50
 _MESSAGE_WAIT_S = 0.02
@@ -141,6 +142,10 @@ class DataSetSink(BytesIO):
 
     def write(self, data: Any) -> int:
         """Called by the library with each fragment. Raises ValueError, which ends the association, on stray data."""
+        if isinstance(self._message, N_EVENT_REPORT_RQ):  # storage commitment: a list of UIDs
+            if self.tell() + len(data) > _REPORT_LIMIT_BYTES:
+                raise ValueError("a report longer than the limit")
+            return super().write(data)
         if self.spool is None:
             if not isinstance(self._message, C_STORE_RQ):
                 raise ValueError("data set with a message that has none")

@@ -113,7 +113,8 @@ def _intake(state: app.State, opened: Any, settings: ScpSettings) -> Iterator[No
     entrance = Entrance(opened, lambda: None)
     stop, ready = threading.Event(), threading.Event()
     arguments = (settings, state.archive, entrance.on_arrival, entrance.settle, entrance.on_refused)
-    thread = threading.Thread(target=run_intake, args=(*arguments, lambda _: ready.set(), stop))
+    options = {"on_commitment": entrance.on_commitment}
+    thread = threading.Thread(target=run_intake, args=(*arguments, lambda _: ready.set(), stop), kwargs=options)
     thread.start()
     try:
         assert ready.wait(20)

@@ -92,6 +92,14 @@ class PacsClient:
         """
         return await self._one({"op": "store", "pacs": pacs, "path": str(path)}, Stored)
 
+    async def commit(self, pacs: str, instances: Sequence[tuple[str, str]]) -> str:
+        """Ask a PACS to say that it keeps these, as (SOPClassUID, SOPInstanceUID); returns the TransactionUID.
+
+        Its answer comes to the intake, seconds or hours later, and stands in ``management.index.commitments`` under
+        that UID. Raises PacsAway, PacsRefused (also by DICOMweb: search for the instances instead) or QueryInvalid.
+        """
+        return await self._one({"op": "commit", "pacs": pacs, "instances": [list(one) for one in instances]}, str)
+
     async def status(self) -> list[dict[str, Any]]:
         """``{"pacs", "how", "answered_at", "tried_at", "error"}`` of each PACS; times are POSIX seconds or null."""
         return await self._one({"op": "status"}, list[dict[str, Any]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pynetdicom import build_role, evt
 from pynetdicom.presentation import PresentationContext
 
 from gateway.config_pacs import Pacs
+from gateway.middleware import commitment
 from gateway.middleware.admission import Admission, Expected
 from gateway.middleware.attributes import AttributeCache
 from gateway.middleware.header import legal_uid, read_header
@@ -167,6 +168,13 @@ class Dimse:
         if number == 0x0000 or number >> 12 == 0xB:
             return Stored(True, number, "", **uids)
         return Stored(False, number, f"it does not take it (status 0x{number:04X}, PS3.4 table B.2-1)", **uids)
+
+    def commit(self, transaction: str, instances: Sequence[tuple[str, str]]) -> None:
+        """Ask for storage commitment by N-ACTION (PS3.4 section J.3.2); the answer comes to our SCP, now or later."""
+        data = commitment.request(transaction, instances)
+        with self._association([context(commitment.PUSH_MODEL, *_UNCOMPRESSED)]) as assoc:
+            status, _ = assoc.send_n_action(data, commitment.ACTION, commitment.PUSH_MODEL, commitment.INSTANCE)
+            _succeed(status)
 
     def _association(self, contexts: list[PresentationContext], silence_s: float = 0.0, **more: Any) -> Any:
         timeout_s = max(silence_s, self._settings.timeout_s)

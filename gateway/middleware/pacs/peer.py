@@ -49,6 +49,9 @@ class Way(Protocol):
     def store(self, path: Path) -> Stored:
         """Send one Part 10 file."""
 
+    def commit(self, transaction: str, instances: Sequence[tuple[str, str]]) -> None:
+        """Ask it to say that it keeps these, as (SOPClassUID, SOPInstanceUID)."""
+
 
 @dataclass
 class Peer:

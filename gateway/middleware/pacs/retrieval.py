@@ -45,6 +45,9 @@ class Store(Protocol):
     def settle(self, StudyInstanceUID: str) -> None:
         """Nothing more of it is on its way."""
 
+    def note_asked(self, transaction: str, pacs: str, SOPInstanceUIDs: Sequence[str]) -> None:
+        """A PACS is asked to keep these: its answer is to find them waiting."""
+
 
 @dataclass(slots=True)
 class Inventory:

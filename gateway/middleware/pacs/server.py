@@ -53,6 +53,8 @@ def _done(service: PacsService, question: dict[str, Any], tell: _Tell) -> Any:
                 return service.store(str(pacs), Path(str(path)))
             except OSError:
                 raise PacsAway("the file cannot be read") from None
+        case {"op": "commit", "pacs": pacs, "instances": instances}:
+            return service.commit(str(pacs), msgspec.convert(instances, list[tuple[str, str]]))
         case {"op": "echo", "pacs": pacs}:
             return service.echo(str(pacs))
         case {"op": "status"}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -116,6 +117,17 @@ class PacsService:
         (peer,) = self._chosen([pacs])
         with peer.turn() as way:
             return way.store(path)
+
+    def commit(self, pacs: str, instances: Sequence[tuple[str, str]]) -> str:
+        """See ``PacsClient.commit``."""
+        (peer,) = self._chosen([pacs])
+        if not instances or not all(legal_uid(uid) for pair in instances for uid in pair):
+            raise QueryInvalid("storage commitment needs a SOPClassUID and a SOPInstanceUID of each instance")
+        transaction = f"2.25.{uuid.uuid4().int}"
+        self._store.note_asked(transaction, pacs, [uid for _, uid in instances])
+        with peer.turn() as way:
+            way.commit(transaction, instances)
+        return transaction
 
     def status(self) -> list[dict[str, Any]]:
         """See ``PacsClient.status``."""

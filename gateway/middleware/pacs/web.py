@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -196,6 +196,10 @@ class DicomWeb:
 
         http, body = self._run(send)
         return _stored(http, body, uids)
+
+    def commit(self, transaction: str, instances: Sequence[tuple[str, str]]) -> None:
+        """DICOMweb has none that PACS speak: whoever asks looks whether the instances are there."""
+        raise PacsRefused("storage commitment is asked for by DIMSE: search for the instances instead")
 
 
 async def _pieces(part: BodyPartReader) -> AsyncIterator[bytes]:
