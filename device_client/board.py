@@ -13,6 +13,7 @@ from device_client.errors import DeviceError, NoSuchStudy
 from device_client.ledger import Held, Shelf
 from device_client.pictures import Picture, pictures_of
 from device_client.reader import ObjectReader
+from device_client.store import storage
 from device_client.store.state import Store
 from wire import seal
 from wire.errors import Missing, WireError
@@ -58,6 +59,12 @@ def _shelf(store: Store, shelf: Shelf, now_ms: int) -> dict[str, Any]:
         "revoked": shelf.revoked,
         "behind": len(shelf.behind()),
     }
+
+
+def describe_all(store: Store, found: list[Entry]) -> tuple[list[dict[str, Any]], str]:
+    """Every study in a list, and what is wrong with the disk (storage.trouble). Blocks on it."""
+    trouble = storage.trouble(store.state.folder, store.state.storage)
+    return [describe(store, entry) for entry in found], trouble
 
 
 def describe(store: Store, entry: Entry) -> dict[str, Any]:
@@ -218,7 +225,8 @@ def answer(store: Store, found: list[Entry], request: dict[str, Any]) -> Any:
             return frame(store, found, object_id, start, end)
         case {"op": "board"}:
             link = {"connected": False, "gateway": True}
-            studies = [describe(store, entry) for entry in found]
+            studies, trouble = describe_all(store, found)
             now_ms = store.state.clock.now_ms()
-            return {"store": "open", "now": now_ms, **link, "recipients": standing(store), "studies": studies}
+            told = {"recipients": standing(store), "studies": studies, "storage": trouble}
+            return {"store": "open", "now": now_ms, **link, **told}
     raise DeviceError("a request that this version does not know")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from device_client import cli_asks, cli_display, cli_watch
+from device_client import cli_asks, cli_display, cli_storage, cli_watch
 from device_client.errors import Busy, DeviceError
 from wire.messages import Layer
 
@@ -121,8 +121,9 @@ def enrol(
 @click.option("--once", is_flag=True, help="Return when all that is announced is complete.")
 @click.option("--layer", "layers", multiple=True, type=click.Choice(LAYERS), help="Layer to receive; may be repeated.")
 @click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="With --once: seconds without progress.")
+@cli_storage.options
 @_state_option
-def run(once: bool, layers: tuple[str, ...], timeout_s: float) -> None:
+def run(once: bool, layers: tuple[str, ...], timeout_s: float, **given: Any) -> None:
     """Receive until ended, or with --once until everything is here.
 
     Thumbnails, reports and display pictures come by themselves. --layer adds others to them; naming one of those three
@@ -136,11 +137,12 @@ def run(once: bool, layers: tuple[str, ...], timeout_s: float) -> None:
     order = {layer: position for position, layer in enumerate(dict.fromkeys((*DEFAULT_LAYERS, *LAYERS)))}
     named = set(layers) if set(layers) & set(DEFAULT_LAYERS) else {*layers, *DEFAULT_LAYERS}
     chosen = tuple(sorted(named, key=order.__getitem__))
-    asyncio.run(_run(_folder(), Options(chosen, once, timeout_s)))
+    asyncio.run(_run(_folder(), Options(chosen, once, timeout_s), cli_storage.taken(given)))
 
 
-async def _run(folder: Path, options: Any) -> None:
+async def _run(folder: Path, options: Any, storage: cli_storage.Chosen) -> None:
     from device_client.agent import Agent
+    from device_client.companions import beside
     from device_client.control import ControlServer
     from device_client.events import Events
     from device_client.lines import Lines
@@ -155,19 +157,19 @@ async def _run(folder: Path, options: Any) -> None:
         events.listen(bar.take)
     events.listen(Lines(problems_only=bar is not None).take)
     try:
+        storage.apply(state)
         agent = Agent(state, options, events)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.stopping.set)
         server = ControlServer(folder, Service(agent).handle)
         await server.start()
-        alive = asyncio.ensure_future(Watchdog().keep())
         if bar:
             bar.start()
         try:
-            await agent.run()
+            async with beside(agent, Watchdog()):
+                await agent.run()
         finally:
-            alive.cancel()
             if bar:
                 bar.stop()
             await server.close()

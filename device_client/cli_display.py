@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from device_client import cli_storage
 from device_client.errors import DeviceError
 
 _LANGUAGE = click.Choice(["ko", "en"])
@@ -84,14 +85,16 @@ def add_to(group: click.Group, folder: Callable[[], Path], state_option: Callabl
 
         Example: mpacs-device display --night 21:00-06:30 --blank-after 15
         """
+        chosen = cli_storage.taken(given)
         settings = _settings(**given)
         if shot is not None:
             _screenshot(folder(), settings, size or (1920, 1080), shot)
         else:
-            _run(folder(), settings, size, window, link_file)
+            _run(folder(), settings, size, window, link_file, chosen)
 
     for option in reversed(_options):
         option(display)
+    cli_storage.options(display)
 
 
 def _settings(blank_after_min: float, **given: Any) -> Any:
@@ -114,7 +117,14 @@ def _screenshot(folder: Path, settings: Any, size: tuple[int, int], to: Path) ->
     screenshot(folder, settings, size, to)
 
 
-def _run(folder: Path, settings: Any, size: tuple[int, int] | None, window: bool, link_file: Path | None) -> None:
+def _run(
+    folder: Path,
+    settings: Any,
+    size: tuple[int, int] | None,
+    window: bool,
+    link_file: Path | None,
+    chosen: cli_storage.Chosen,
+) -> None:
     import asyncio
 
     _need_display()
@@ -135,6 +145,6 @@ def _run(folder: Path, settings: Any, size: tuple[int, int] | None, window: bool
 
     screen = Window(size, full_screen=not window)
     try:
-        asyncio.run(run(Display(folder, settings, screen, Options(LAYERS), alive, link_file)))
+        asyncio.run(run(Display(folder, settings, screen, Options(LAYERS), alive, link_file, chosen.apply)))
     finally:
         screen.close()

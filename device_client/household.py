@@ -10,6 +10,7 @@ from device_client.fetch import Fetcher
 from device_client.ledger import Held
 from device_client.orders import Orders
 from device_client.receipts import Receipts
+from device_client.store.room import affordable
 from device_client.store.state import Store
 from wire.names import encode_reference
 
@@ -59,9 +60,15 @@ class Household:
             self._on_due()
         shelves = self.store.ledger.shelves
         wanted = self.store.ledger.wanted(self._layers, self.orders.wants)
-        self.fetcher.want(
-            [(held, entry) for held, entry in wanted if held.study not in shelves[held.recipient].unlisted]
-        )
+        listed = [(held, entry) for held, entry in wanted if held.study not in shelves[held.recipient].unlisted]
+        try:
+            fits, given_up = affordable(listed, self.store.budget_bytes())
+            evicted = self.store.blobs.held() & {encode_reference(entry.object) for _, entry in given_up}
+        except OSError:
+            fits, evicted = [], set()  # the card has gone: what is on it will be found again when it comes back
+        self.fetcher.want(fits)
+        if evicted:
+            self._chore(self._evict(evicted))
         if studies:
             self._chore(self._tidy(studies))
 
@@ -69,6 +76,12 @@ class Household:
         task = asyncio.get_running_loop().create_task(work)
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
+
+    async def _evict(self, object_ids: set[str]) -> None:
+        """What is newer needs the room."""
+        await self._disk.run(lambda: self.store.blobs.remove(sorted(object_ids)))
+        for object_id in sorted(object_ids):
+            self._events.tell("evicted", object=object_id)
 
     async def _tidy(self, studies: list[Held]) -> None:
         for held in studies:

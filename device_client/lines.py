@@ -10,7 +10,17 @@ from device_client.events import Event
 class Lines:
     """One line for what matters; opaque references only, because it may go to a log."""
 
-    _PROBLEMS = ("refused", "order-refused", "wiping", "disconnected", "lease-ended", "revoked", "broken", "disk-full")
+    _PROBLEMS = (
+        "refused",
+        "order-refused",
+        "wiping",
+        "disconnected",
+        "lease-ended",
+        "revoked",
+        "broken",
+        "disk-full",
+        "evicted",
+    )
 
     def __init__(self, problems_only: bool) -> None:
         """``problems_only`` where a bar shows the rest."""

@@ -88,8 +88,10 @@ class Service:
             return {"store": "lease-ended", "now": self._agent.state.clock.now_ms(), **link}
         found = board.entries(store)
         standing = board.standing(store)
-        studies = await asyncio.to_thread(lambda: [board.describe(store, entry) for entry in found])
-        return {"store": "open", "now": store.state.clock.now_ms(), **link, "recipients": standing, "studies": studies}
+        studies, trouble = await asyncio.to_thread(board.describe_all, store, found)
+        now_ms = store.state.clock.now_ms()
+        told = {"recipients": standing, "studies": studies, "storage": trouble}
+        return {"store": "open", "now": now_ms, **link, **told}
 
     async def _order(self, store: Store, result: Message, stream: EventStream) -> Message:
         """Send an order that was wished, and say what the gateway answers to it if it does in time."""

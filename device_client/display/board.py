@@ -43,6 +43,7 @@ class Board:
     revoked: bool = False
     behind: int = 0
     reason: str = ""
+    storage: str = ""
     studies: tuple[Study, ...] = field(default=())
 
 
@@ -74,6 +75,7 @@ def read_board(value: dict[str, Any], zone: tzinfo | None = None) -> Board:
         revoked=bool(shelves) and not open_shelves,
         behind=sum(one["behind"] for one in open_shelves),
         reason=str(value.get("reason", "")),
+        storage=value.get("storage", ""),
         studies=tuple(sort(read_study(one, zone) for one in value.get("studies", []))),
     )
 

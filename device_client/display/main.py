@@ -11,6 +11,7 @@ from typing import Any
 
 from device_client import control, service
 from device_client.agent import Agent, Options
+from device_client.companions import beside
 from device_client.control import ControlServer
 from device_client.display.link import Ask, Source, by_thread
 from device_client.display.settings import Settings
@@ -72,6 +73,8 @@ class Display:
     options: Options
     alive: Callable[[bool], None]
     link_file: Path | None = None
+    prepare: Callable[[State], None] = lambda _state: None
+    """Called with the state folder once it is owned, before its store is opened."""
     ended: list[bool] = field(default_factory=list)
     """Not empty once the process was asked to end; stages come and go meanwhile."""
 
@@ -160,6 +163,7 @@ async def _beside(display: Display) -> None:
 
 
 async def _alone(state: State, display: Display) -> None:
+    display.prepare(state)
     events = Events()
     events.listen(Lines(problems_only=False).take)
     agent = Agent(state, display.options, events)
@@ -175,7 +179,8 @@ async def _alone(state: State, display: Display) -> None:
     receiving = asyncio.ensure_future(agent.run())
     receiving.add_done_callback(lambda _: stage.stopping.set())
     try:
-        await stage.run()
+        async with beside(agent, None):
+            await stage.run()
     finally:
         agent.stopping.set()
         await asyncio.gather(receiving, return_exceptions=True)

@@ -154,6 +154,8 @@ class Screen:
             return "starting", "warn"
         if now_ms - board.issued_ms > self.settings.blank_after_s * 1000:
             return "blanked", "stop"
+        if board.storage:
+            return f"storage-{board.storage}", "warn"
         if board.store == "receiver-gone" or now_ms - self._heard_ms > SILENT_MS:
             return "receiver-gone", "warn"
         if not board.connected:

@@ -47,6 +47,18 @@ WORDS: dict[str, dict[Language, str]] = {
         "en": "Plug in a stick with an enrolment link.",
         "ko": "등록 링크가 담긴 USB를 꽂으십시오.",
     },
+    "storage-gone": {
+        "en": "STORAGE REMOVED: nothing new is kept · as of {at} ({age})",
+        "ko": "저장 장치 분리됨 · {at} 기준 ({age})",
+    },
+    "storage-read-only": {
+        "en": "STORAGE READ-ONLY: nothing new is kept · as of {at} ({age})",
+        "ko": "저장 장치 읽기 전용 · {at} 기준 ({age})",
+    },
+    "storage-full": {
+        "en": "STORAGE FULL: nothing new is kept · as of {at} ({age})",
+        "ko": "저장 공간 부족 · {at} 기준 ({age})",
+    },
     "card-gone": {"en": "The storage of this screen cannot be used", "ko": "저장 장치를 사용할 수 없습니다"},
     "card-gone-why": {"en": "Call IT: {reason}", "ko": "전산실에 연락하십시오: {reason}"},
     "empty": {"en": "No studies in this ward", "ko": "이 병동에 검사가 없습니다"},

@@ -9,7 +9,7 @@ import msgspec
 from device_client.clock import Clock
 from device_client.errors import DeviceWiped, NotEnrolled, StoreBroken
 from device_client.ledger import Held, Ledger
-from device_client.store import files, wipe
+from device_client.store import files, storage, wipe
 from device_client.store.blobs import Blobs, DiskCalls
 from device_client.store.catalogue import Catalogue, StudyRecord
 from device_client.store.keys import MAX_EPOCHS, EpochKey, KeyFiles
@@ -39,11 +39,16 @@ class State:
             self.identity = self.key_files.load_identity()
             self.keys = self.key_files.load_keys()
             self.clock = Clock(folder / "clock")
+            self.storage = storage.load(folder)
             topic = topics.gateway_keys(self.identity.site)
             _, self.key_set = keyset.unpack(self.identity.root, self.identity.site, topic, self.identity.key_set)
         except BaseException:
             self._lock.release()
             raise
+
+    def choose_storage(self, path: str | None, at_rest: storage.AtRest | None, quota_bytes: int | None) -> None:
+        """See storage.choose; before the store is opened."""
+        self.storage = storage.choose(self.folder, path, at_rest, quota_bytes)
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -100,7 +105,7 @@ class Store:
         self.secrets = state.key_files.load_secrets(self._key, self._device)
         self.catalogue = Catalogue(state.folder / "catalogue.json")
         self.papers = Papers(state.folder)
-        self.blobs = Blobs(files.make_folder(state.folder / "objects"), disk)
+        self.blobs = Blobs(storage.objects_folder(state.folder, state.storage), disk)
         self.ledger = Ledger([(reader.kind, reader.recipient) for reader in state.identity.recipients])
         self.unreadable = 0
         self.remember_signers(state.key_set)
@@ -110,6 +115,10 @@ class Store:
     def site(self) -> str:
         """The site's slug."""
         return self.state.identity.site
+
+    def budget_bytes(self) -> int:
+        """How much objects may take on the disk; OSError where it is not there."""
+        return storage.budget_bytes(self.state.folder, self.state.storage)
 
     # ── secrets ───────────────────────────────────────────────────────────────────────────────────────────────────
 

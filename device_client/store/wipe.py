@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from device_client.store import files
+from device_client.store import files, storage
 
 _NOTE = "wiping"
 _OPENING = ("lease", "vault")
@@ -27,6 +27,7 @@ def erase_received(folder: Path) -> None:
     """Everything that came from the gateway; keys and identity stay, so that the device can say so."""
     for name in _OPENING:
         files.erase(folder / name)
+    storage.erase(folder)
     for name in _RECEIVED:
         shutil.rmtree(folder / name, ignore_errors=True)
     files.remove(folder.glob("catalogue*"))
