@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli_support import fail, json_option, local_time, print_json, progress, state_option, table
+from gateway.cli_support import fail, json_option, local_time, print_json, printable, progress, state_option, table
 
 if TYPE_CHECKING:
     from gateway.management.index.movements import Inpatient
@@ -37,20 +37,26 @@ def _opened(state: Any) -> Iterator["Occupancy"]:
 def _told(state: Any, change: str, patient: str, at: str, as_json: bool, **said: str) -> None:
     from gateway.management.registry import NotTaken
     from gateway.management.routing import split_patient
-    from gateway.middleware.census_csv import moment
     from gateway.middleware.movement import Change, Movement
 
-    try:
-        when = moment(at) if at else time.time()
-    except ValueError:
-        raise click.UsageError("--at is a time such as 2026-11-24T14:05 or 2026-11-24T14:05+09:00") from None
-    movement = Movement(Change(change), *split_patient(patient), when, source="command", **said)
+    when = _moment(at)
+    now = time.time() if when is None else when
+    movement = Movement(Change(change), *split_patient(patient), now, source="command", **said)
     with _opened(state) as census:
         try:
             moved = census.take(movement, is_told=True)
         except NotTaken as error:
             fail(str(error))
     _say(patient, moved, as_json)
+
+
+def _moment(at: str) -> float | None:
+    from gateway.middleware.census_csv import moment
+
+    try:
+        return moment(at) if at else None
+    except ValueError:
+        raise click.UsageError("--at is a time such as 2026-11-24T14:05 or 2026-11-24T14:05+09:00") from None
 
 
 def _say(patient: str, moved: "Moved", as_json: bool) -> None:
@@ -145,18 +151,24 @@ def _show(found: list["Inpatient"], as_json: bool) -> None:
 
 @census.command("list")
 @click.option("--ward", default="", help="Of this ward alone.")
+@click.option("--at", default="", metavar="TIME", help="Who lay where then, as 2026-11-24T14:05, by what is known now.")
 @json_option
 @state_option
-def census_list(state: Any, ward: str, as_json: bool) -> None:
-    """List who lies where now, by ward and bed.
+def census_list(state: Any, ward: str, at: str, as_json: bool) -> None:
+    """List who lies where now, by ward and bed; and say of which wards no display hears.
 
     \b
     Example:
       mpacs-gateway census list --ward W3
     """
+    when = _moment(at)
     with _opened(state) as kept:
-        found = kept.inpatients()
-    _show([one for one in found if not ward or one.stay.ward.casefold() == ward.casefold()], as_json)
+        found = [one for one in kept.inpatients(when) if not ward or one.stay.ward.casefold() == ward.casefold()]
+        unheard = kept.wards_without_profile({one.stay.ward for one in found})
+    _show(found, as_json)
+    if unheard:
+        names = ", ".join(sorted(map(printable, unheard)))
+        click.echo(f"mpacs-gateway: no ward profile has these names, so no display hears of them: {names}", err=True)
 
 
 @census.command("history")

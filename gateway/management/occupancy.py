@@ -90,10 +90,10 @@ class Occupancy:
             self.take(Movement(Change.DISCHARGE, one.PatientID, one.IssuerOfPatientID, at, source=source))
         return over
 
-    def inpatients(self) -> list[Inpatient]:
-        """Who lies where now, by ward and bed."""
+    def inpatients(self, at: float | None = None) -> list[Inpatient]:
+        """Who lies where now, or lay at a moment (POSIX seconds), by ward and bed."""
         with self._engine.connect() as connection:
-            return movements.inpatients(connection)
+            return movements.inpatients(connection, at)
 
     def history(self, patient: str) -> list[Inpatient]:
         """The stays of ``ID`` or ``ID^^^ISSUER``, the earliest first. Raises NotTaken."""
@@ -187,7 +187,7 @@ def _note(connection: Connection, movement: Movement, was: Place, after: Place) 
 
 
 def _without_profile(connection: Connection, wards: Collection[str]) -> set[str]:
-    rules = Rules(people.all_profiles(connection))
+    rules = Rules(people.all_profiles(connection, "ward"))
     return {ward for ward in wards if not rules.wards_named(ward)}
 
 

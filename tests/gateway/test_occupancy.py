@@ -11,7 +11,7 @@ import pytest
 from gateway.management.index import movements, trail
 from gateway.management.occupancy import Moved, Occupancy
 from gateway.management.registry import NotTaken
-from gateway.management.stays import NOWHERE, Place
+from gateway.management.stays import Place
 from gateway.middleware.movement import Change, Movement
 from tests.support.gateway_office import Office
 from wire import objects
@@ -172,11 +172,8 @@ def test_late_messages_do_not_move_anybody_back(desk: Desk) -> None:
     assert moved.after == Place("W5") and "before" in moved.note
     (past, present) = desk.occupancy.history("P-1")
     assert (past.stay.ward, present.stay.ward, past.stay.ends) == ("W3", "W5", present.stay.begins)
-    with desk.engine.connect() as connection:
-        assert movements.lay_in(connection, "P-1", "", desk.now - 50) == Place("W3")
-        assert movements.lay_in(connection, "P-1", "", desk.now - 200) == NOWHERE
-        assert movements.lay_in(connection, "P-1", "X", desk.now) == Place("W5")
-        assert movements.lay_in(connection, "P-2", "", desk.now) is None
+    lay = {ago_s: [one.stay.ward for one in desk.occupancy.inpatients(desk.now - ago_s)] for ago_s in (200, 50, 10, 0)}
+    assert lay == {200: [], 50: ["W3"], 10: ["W5"], 0: ["W5"]}
 
 
 def test_a_clock_that_is_ahead_does_not_shadow_what_comes_next(desk: Desk) -> None:

@@ -115,6 +115,8 @@ def test_it_is_said_when_no_ward_has_this_name(office: RunningGateway) -> None:
     done = office.run_cli("admit", "P-9^^^HOSPITAL-A", "--ward", "W99")
     assert done.returncode == 0 and "lies in W99" in done.stdout and "no ward profile" in done.stderr
     assert "that was known" in office.cli("admit", "P-9^^^HOSPITAL-A", "--ward", "W99")
+    assert "W99" in office.run_cli("census", "list").stderr
+    assert office.cli("census", "list", "--at", "2020-01-01T00:00", json=True) == []
     (row,) = office.cli("census", "list", "--ward", "w99", json=True)
     assert (row["PatientID"], row["IssuerOfPatientID"], row["ends"]) == ("P-9", "HOSPITAL-A", None)
 
@@ -195,3 +197,26 @@ def test_a_message_is_taken_when_settings_were_mended(gateway: RunningGateway, w
     (retried,) = gateway.cli("quarantine", "retry", row["id"], json=True)
     assert retried["outcome"] == "new" and gateway.cli("quarantine", "list", json=True) == []
     shows(wards["W3"], 1, "the admission")
+
+
+def test_a_sender_loses_nothing_and_doubles_nothing_while_intake_is_killed(gateway: RunningGateway) -> None:
+    """It sends again what was not acknowledged, as every sender does; each message counts once."""
+    count, kills = 30, iter((7, 19))
+    next_kill = next(kills)
+    for number in range(count):
+        while True:
+            try:
+                code = say(gateway, "A02" if number else "A01", number, PV1_3=f"W{number % 3}")
+            except (OSError, AssertionError, IndexError):  # cut before the answer, or not back yet
+                continue
+            assert code == "AA"
+            if number == next_kill:  # acknowledged: killed, and sent again as if the answer had been lost
+                next_kill = next(kills, -1)
+                killed = gateway.kill("intake")
+                gateway.wait_part("intake", not_pid=killed)
+                continue
+            break
+    stays = gateway.cli("census", "history", HONG.identifier, json=True)
+    assert [one["ward"] for one in stays] == [f"W{number % 3}" for number in range(count)]
+    moved = [one for one in gateway.cli("audit", "show", json=True) if one["event"] == "patient-moved"]
+    assert len(moved) == count and {one["who"] for one in moved} == {"hl7:HIS|SEOUL"}

@@ -198,24 +198,15 @@ def history(connection: Connection, PatientID: str, IssuerOfPatientID: str) -> l
     return _inpatients(connection, query.order_by(stays_table.c.begins, stays_table.c.id))
 
 
-def inpatients(connection: Connection) -> list[Inpatient]:
-    """Who lies where now, by ward and bed."""
-    query = sa.select(stays_table).where(stays_table.c.ends.is_(None))
+def inpatients(connection: Connection, at: float | None = None) -> list[Inpatient]:
+    """Who lies where now, or lay at a moment (POSIX seconds), by ward and bed."""
+    query = sa.select(stays_table)
+    if at is None:
+        query = query.where(stays_table.c.ends.is_(None))
+    else:
+        is_over = sa.or_(stays_table.c.ends.is_(None), stays_table.c.ends > at)
+        query = query.where(stays_table.c.begins <= at, is_over)
     return _inpatients(connection, query.order_by(stays_table.c.ward, stays_table.c.bed, stays_table.c.PatientID))
-
-
-def lay_in(connection: Connection, PatientID: str, IssuerOfPatientID: str, at: float) -> Place | None:
-    """Where the patient lay at a moment (POSIX seconds); nowhere, or None if the census does not know the patient.
-
-    Who states no issuer stands for every one, as in ``Located``.
-    """
-    for issuer in dict.fromkeys((IssuerOfPatientID, "")):
-        if any(one.change in _LOCATING for one in movements_of(connection, PatientID, issuer)):
-            for one in history(connection, PatientID, issuer):
-                if one.stay.begins <= at and (one.stay.ends is None or at < one.stay.ends):
-                    return Place(one.stay.ward, one.stay.bed)
-            return NOWHERE
-    return None
 
 
 def _inpatients(connection: Connection, query: sa.Select[Any]) -> list[Inpatient]:

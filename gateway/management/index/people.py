@@ -178,9 +178,11 @@ def remove_profile(connection: Connection, reference: str) -> bool:
     return bool(removed)
 
 
-def all_profiles(connection: Connection) -> list[Profile]:
-    """All profiles, by kind and identifier."""
+def all_profiles(connection: Connection, kind: Kind | None = None) -> list[Profile]:
+    """All profiles, or those of one kind, by kind and identifier."""
     query = sa.select(profiles).order_by(profiles.c.kind, profiles.c.identifier)
+    if kind is not None:
+        query = query.where(profiles.c.kind == kind)
     return [_profile(row) for row in connection.execute(query)]
 
 
