@@ -18,7 +18,7 @@ from gateway.management.index import arrivals_read, deliveries, grants, movement
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.epochs import current_or_first
 from gateway.management.index.grants import Grant
-from gateway.management.index.layers import series_of_reports
+from gateway.management.index.layers import Stage, series_of_reports
 from gateway.management.index.movements import Located
 from gateway.management.index.named_pixels import series_with_names
 from gateway.management.index.people import Profile
@@ -31,7 +31,7 @@ from gateway.management.vault import Vault
 from gateway.management.volumes import volumes
 from gateway.management.whereabouts import entitled, placed_at, whereabouts
 from wire import envelope, hpke, messages, topics
-from wire.messages import Announcement, Head, HeadEntry, Keys, Layer
+from wire.messages import Announcement, Head, HeadEntry, Keys
 from wire.names import Kind, decode_reference, encode_reference
 
 _DAY_S = 86400
@@ -78,7 +78,7 @@ class Announcer:
         site: str,
         settings: Delivery,
         census: Census,
-        layers: Collection[Layer] = deliveries.DISPLAY,
+        layers: Collection[Stage] = deliveries.DISPLAY,
         wards: Wards = Wards(),  # noqa: B008  # frozen
     ) -> None:
         """``settings`` give the window of days and when heads fall due; ``layers`` are those that are made here."""
@@ -141,7 +141,7 @@ class Announcer:
             layers, withheld = layers_for(kind), self.withheld(connection, kind, study.id)
             # A device takes "settled" for "nothing more comes": that is so once all that is made of it for this
             # recipient is there, too, and all that was ordered.
-            awaited = {*self._layers, "original"} & layers
+            awaited: set[Stage] = {*self._layers, "original"} & {*layers, "presentation"}
             is_over = study.settled and not deliveries.work_among(connection, [study.id], awaited)
             # The name of a series of reports is a part of what a ward may not have, and so is a study of nothing else.
             hidden = withheld if "report" in layers else withheld | documents

@@ -15,12 +15,12 @@ from sqlalchemy.engine import Engine
 
 from gateway.management.index import uses
 from gateway.management.index.counting import ARCHIVE_BYTES, get
+from gateway.management.index.layers import Stage
 from gateway.management.index.uses import StoredFile
 from gateway.management.object_store import ObjectStore
 from gateway.management.quarantine_quota import QuarantineQuota
 from gateway.management.quota import LOW_WATER, Limits, free_bytes
 from gateway.middleware.archive import Archive
-from wire.messages import Layer
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Evictor:
         store: ObjectStore,
         limits: Limits,
         window_days: float,
-        layers: Collection[Layer],
+        layers: Collection[Stage],
         on_evicted: Callable[[], None] = lambda: None,
     ) -> None:
         """``layers`` are those that are made here. ``on_evicted`` is called when objects' files went."""

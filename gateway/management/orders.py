@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 from gateway.management.census import Census
 from gateway.management.index import arrivals_read, deliveries, layers, ordered, told, uses
 from gateway.management.index.arrivals_rows import InstanceRow, StudyRow
+from gateway.management.index.layers import Stage
 from gateway.management.index.people import Profile
 from gateway.management.rights import may_have
 from gateway.management.sharing import may
@@ -24,7 +25,7 @@ Verdict = Literal["done", "forbidden", "gone", "busy", "unsupported"]
 class Orders:
     """One for the gateway."""
 
-    def __init__(self, engine: Engine, census: Census, made: Collection[Layer]) -> None:
+    def __init__(self, engine: Engine, census: Census, made: Collection[Stage]) -> None:
         """``made`` are the layers that this gateway makes by itself."""
         self._engine = engine
         self._census = census
@@ -80,8 +81,8 @@ def _recall(connection: Connection, study_id: int, layer: Layer, wanted: list[In
 
 def _comes(connection: Connection, study_id: int, layer: Layer) -> bool:
     # With the display's pictures come the thumbnails.
-    made: Layer = "display" if layer == "thumbnail" else layer
-    return bool(deliveries.work_among(connection, [study_id], [made]))
+    made: list[Stage] = ["display", "presentation"] if layer in ("thumbnail", "display") else [layer]
+    return bool(deliveries.work_among(connection, [study_id], made))
 
 
 def _originals(connection: Connection, study_id: int, wanted: list[InstanceRow]) -> Verdict:

@@ -30,9 +30,11 @@ _Vr = Annotated[str, Meta(min_length=2, max_length=2)]
 _Text = Annotated[str, Meta(max_length=256)]
 _Base64 = Annotated[str, Meta(max_length=1 << 19)]
 
-JobLayer = Literal["display", "diagnostic", "report", "video"]
-"""Layers that workers make; a ``thumbnail`` comes with its frame's ``display``, an ``original`` is no work."""
-PartKind = Literal["display", "thumbnail", "diagnostic", "report", "video"]
+FrameLayer = Literal["display", "diagnostic", "report", "video"]
+JobLayer = FrameLayer | Literal["references"]
+"""Layers that workers make; a ``thumbnail`` comes with its frame's ``display``, an ``original`` is no work.
+``references`` asks a presentation state which images it is about: one part without bytes, told in its attributes."""
+PartKind = Literal["display", "thumbnail", "diagnostic", "report", "video", "references"]
 
 
 class Job(msgspec.Struct, tag="job", forbid_unknown_fields=True):

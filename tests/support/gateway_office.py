@@ -86,11 +86,12 @@ class Office:
         sop_class: str = CT_IMAGE,
         modality: str = "CT",
         transfer_syntax: str = "1.2.840.10008.1.2.1",
+        uid: str = "",
     ) -> tuple[int, int]:
         """One more instance; returns the ids of its study and of itself."""
         number = next(_numbers)
         digest = hashlib.sha256(b"%d" % number).hexdigest()
-        uid = f"1.2.826.7.{number}"
+        uid = uid or f"1.2.826.7.{number}"
         arrival = Arrival(
             StudyInstanceUID=study,
             SeriesInstanceUID=series,

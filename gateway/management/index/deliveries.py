@@ -15,7 +15,7 @@ from gateway.management.index import ordered
 from gateway.management.index.arrivals_quarantine import set_instance_state
 from gateway.management.index.arrivals_tables import instances, studies
 from gateway.management.index.engine import metadata, next_revision
-from gateway.management.index.layers import NEEDS, due_of, lacks, lacks_pictures, reopen
+from gateway.management.index.layers import NEEDS, Stage, due_of, lacks, lacks_pictures, reopen
 from wire.messages import Layer
 
 objects = sa.Table(
@@ -157,6 +157,8 @@ def lose_objects(connection: Connection, object_ids: Collection[str]) -> None:
         else:
             rendered = sa.select(instances.c.id).where(instances.c.id.in_(stood), instances.c.state == "rendered")
             again = [int(row.id) for row in connection.execute(rendered)]
+            # What stood there may be a presentation state's; of images nothing is noted under that name.
+            reopen(connection, [int(row.instance_id) for row in connection.execute(stood)], "presentation")
             remove_objects(connection, [object_id])
             set_instance_state(connection, again, "received")
             mark_thumbnails(connection, sealed.study_id)
@@ -176,6 +178,13 @@ def begun(connection: Connection, study_id: int, layer: Layer) -> set[int]:
     query = sa.select(object_frames.c.instance_id).join(objects, objects.c.object == object_frames.c.object)
     rows = connection.execute(query.where(objects.c.study_id == study_id, objects.c.layer == layer).distinct())
     return {int(row.instance_id) for row in rows}
+
+
+def holding(connection: Connection, instance_id: int, layer: Layer) -> list[str]:
+    """The objects of ``layer`` in which frames of an instance stand."""
+    query = sa.select(objects.c.object).join(object_frames, object_frames.c.object == objects.c.object)
+    rows = connection.execute(query.where(object_frames.c.instance_id == instance_id, objects.c.layer == layer))
+    return sorted({str(row.object) for row in rows})
 
 
 def gaps(connection: Connection, instance_id: int, layer: Layer, frames: int) -> list[tuple[int, int]]:
@@ -231,7 +240,7 @@ _lacks_thumbnails = sa.exists().where(
 )
 
 
-def work_among(connection: Connection, study_ids: Collection[int], layers: Collection[Layer] = DISPLAY) -> list[Work]:
+def work_among(connection: Connection, study_ids: Collection[int], layers: Collection[Stage] = DISPLAY) -> list[Work]:
     """Those of the studies of which one of ``layers`` is to be made now, the latest arrival first.
 
     ``display`` is meant with the thumbnails.

@@ -6,7 +6,7 @@ what one of them cannot make is neither tried for ever nor a failure of the othe
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -29,6 +29,8 @@ layers_over = sa.Table(
 
 MISSING: Final = "missing"
 """A reason: the file is not here. It may come again."""
+INCOMPLETE: Final = "incomplete"
+"""A reason: of what it is about, not all is here. It may come."""
 
 _BATCH: Final = 500
 
@@ -60,7 +62,14 @@ _HAS_FRAMES: Final = sa.and_(
     t.instances.c.has_pixels.is_(sa.true()), t.instances.c.TransferSyntaxUID.not_in(tuple(VIDEO))
 )
 
-NEEDS: Final[dict[Layer, Need]] = {
+PRESENTATION_STATES: Final = tuple(f"1.2.840.10008.5.1.4.1.1.11.{n}" for n in (1, 2, 5))
+"""Greyscale, colour, XA and XRF greyscale softcopy: those that are applied here (PS3.4 annex B.5)."""
+
+Stage = Layer | Literal["presentation"]
+"""A layer, or ``presentation``: pictures of the layer ``display`` that presentation states ask for, made behind it."""
+
+NEEDS: Final[dict[Stage, Need]] = {
+    "presentation": Need(t.instances.c.SOPClassUID.in_(PRESENTATION_STATES), when_settled=True),
     "diagnostic": Need(_HAS_FRAMES, when_settled=True),
     "report": Need(_REPORTS, when_settled=False),
     "video": Need(sa.and_(_IS_VIDEO, t.instances.c.state == "received"), when_settled=False, in_state=True),
@@ -74,13 +83,13 @@ lacks_pictures: Final = sa.exists().where(
 """A condition on studies: ``display`` is still to be made of one of their instances."""
 
 
-def due(layer: Layer) -> sa.ColumnElement[bool]:
+def due(layer: Stage) -> sa.ColumnElement[bool]:
     """A condition on instances: this layer is still to be made of them."""
     over = sa.exists().where(layers_over.c.instance_id == t.instances.c.id, layers_over.c.layer == layer)
     return sa.and_(NEEDS[layer].instances, t.instances.c.state != "evicted", sa.not_(over))
 
 
-def lacks(layer: Layer) -> sa.ColumnElement[bool]:
+def lacks(layer: Stage) -> sa.ColumnElement[bool]:
     """A condition on studies: whether this layer is still to be made of one of their instances now."""
     lacking = sa.exists().where(t.instances.c.study_id == t.studies.c.id, due(layer))
     if NEEDS[layer].when_settled:
@@ -88,14 +97,14 @@ def lacks(layer: Layer) -> sa.ColumnElement[bool]:
     return lacking
 
 
-def due_of(connection: Connection, study_id: int, layer: Layer) -> list[InstanceRow]:
+def due_of(connection: Connection, study_id: int, layer: Stage) -> list[InstanceRow]:
     """A study's instances of which this layer is still to be made, by series and InstanceNumber."""
     query = sa.select(t.instances).where(t.instances.c.study_id == study_id, due(layer))
     order = (t.instances.c.series_id, t.instances.c.InstanceNumber.is_(None), t.instances.c.InstanceNumber)
     return [InstanceRow(**row._mapping) for row in connection.execute(query.order_by(*order, t.instances.c.id))]
 
 
-def close(connection: Connection, layer: Layer, instance_ids: Collection[int], reason: str = "") -> None:
+def close(connection: Connection, layer: Stage, instance_ids: Collection[int], reason: str = "") -> None:
     """The layer is over for these instances: made whole, or refused for ``reason``."""
     reopen(connection, instance_ids, layer)
     rows: list[dict[str, Any]] = [{"instance_id": one, "layer": layer, "reason": reason[:32]} for one in instance_ids]
@@ -103,7 +112,7 @@ def close(connection: Connection, layer: Layer, instance_ids: Collection[int], r
         connection.execute(sa.insert(layers_over), rows)
 
 
-def reopen(connection: Connection, instance_ids: Collection[int], layer: Layer) -> None:
+def reopen(connection: Connection, instance_ids: Collection[int], layer: Stage) -> None:
     """The layer is to be made of these instances again."""
     ids = sorted(instance_ids)
     for start in range(0, len(ids), _BATCH):
@@ -111,7 +120,7 @@ def reopen(connection: Connection, instance_ids: Collection[int], layer: Layer) 
         connection.execute(sa.delete(layers_over).where(those, layers_over.c.layer == layer))
 
 
-def reasons(connection: Connection, study_id: int, layer: Layer) -> dict[int, str]:
+def reasons(connection: Connection, study_id: int, layer: Stage) -> dict[int, str]:
     """For each instance of a study of which the layer is over: empty, or why it was refused."""
     query = sa.select(layers_over.c.instance_id, layers_over.c.reason).join(
         t.instances, t.instances.c.id == layers_over.c.instance_id
@@ -127,3 +136,10 @@ def series_of_reports(connection: Connection, study_id: int) -> set[int]:
     )
     rows = connection.execute(query.group_by(t.instances.c.series_id))
     return {int(series_id) for series_id, only_reports in rows if only_reports}
+
+
+def reopen_incomplete(connection: Connection, study_id: int, layer: Stage) -> None:
+    """The layer is to be made again of those instances of the study of which something was not here."""
+    those = sa.select(t.instances.c.id).where(t.instances.c.study_id == study_id)
+    lacking = sa.and_(layers_over.c.layer == layer, layers_over.c.reason == INCOMPLETE)
+    connection.execute(sa.delete(layers_over).where(lacking, layers_over.c.instance_id.in_(those)))

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 
 from gateway.management.index import arrivals_tables as t
 from gateway.management.index.engine import metadata
+from gateway.management.index.layers import PRESENTATION_STATES
 from gateway.management.rendering.burned_in import may_show_identity
 
 burned_in = sa.Table(
@@ -32,17 +33,22 @@ def note(connection: Connection, instance_id: int, attributes: bytes) -> None:
 
 
 def series_with_names(connection: Connection, study_id: int) -> set[int]:
-    """Those of a study's series of which one picture at least may show who the patient is."""
+    """Those of a study's series of which one picture at least may show who the patient is.
+
+    Pictures of presentation states may: a reader writes free text into them, and they show images of other series.
+    """
+    states = t.instances.c.SOPClassUID.in_(PRESENTATION_STATES)
     query = (
         sa.select(t.series.c.id, t.series.c.Modality, t.instances.c.SOPClassUID, burned_in.c.stated)
         .select_from(t.instances.join(t.series).outerjoin(burned_in))
-        .where(t.instances.c.study_id == study_id, t.instances.c.has_pixels.is_(sa.true()))
+        .where(t.instances.c.study_id == study_id, sa.or_(t.instances.c.has_pixels.is_(sa.true()), states))
         .distinct()
     )
     return {
         int(row.id)
         for row in connection.execute(query)
-        if may_show_identity(
+        if row.SOPClassUID in PRESENTATION_STATES
+        or may_show_identity(
             modality=row.Modality, sop_class_uid=row.SOPClassUID, burned_in_annotation=row.stated or ""
         )
     }

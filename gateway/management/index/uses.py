@@ -15,7 +15,7 @@ from gateway.management.index.arrivals_quarantine import set_instance_state
 from gateway.management.index.counting import ARCHIVE_BYTES, add, put
 from gateway.management.index.deliveries import objects, objects_of, thumbnails_due
 from gateway.management.index.engine import metadata
-from gateway.management.index.layers import NEEDS, due, lacks_pictures
+from gateway.management.index.layers import NEEDS, Stage, due, lacks_pictures
 from wire.messages import Layer
 
 object_uses = sa.Table(
@@ -156,14 +156,14 @@ def sweep(connection: Connection) -> None:
 # ── the archive ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _is_needed(layers: Collection[Layer]) -> sa.ColumnElement[bool]:
+def _is_needed(layers: Collection[Stage]) -> sa.ColumnElement[bool]:
     """A condition on instances: something is still to be made of the file."""
     pictures = sa.and_(t.instances.c.state == "received", t.instances.c.has_pixels.is_(sa.true()))
     return sa.or_(pictures, *(due(layer) for layer in layers if layer in NEEDS))
 
 
 def evictable_studies(
-    connection: Connection, window_begins: float, layers: Collection[Layer], most: int
+    connection: Connection, window_begins: float, layers: Collection[Stage], most: int
 ) -> list[tuple[int, bool]]:
     """``(study id, whether it is within its announcement window)`` of studies that have files and need none of them.
 
@@ -186,7 +186,7 @@ def evictable_studies(
     return [(int(study), bool(tier)) for study, tier in connection.execute(query)]
 
 
-def evictable_files(connection: Connection, study_id: int, layers: Collection[Layer]) -> list[StoredFile]:
+def evictable_files(connection: Connection, study_id: int, layers: Collection[Stage]) -> list[StoredFile]:
     """The files of a study of which nothing is still to be made; none while the study grows."""
     query = (
         sa.select(t.instances.c.id, t.instances.c.digest, t.instances.c.size_bytes)

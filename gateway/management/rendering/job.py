@@ -40,4 +40,8 @@ def parts(job: protocol.Job, limits: RenderLimits, allow_frame: AllowFrame) -> I
         from gateway.management.rendering import video
 
         return video.parts(job, limits, allow_frame)
+    if job.layer == "references":
+        from gateway.management.rendering import presentation_job
+
+        return presentation_job.parts(job, allow_frame)
     raise Refusal("unsupported", "layer")

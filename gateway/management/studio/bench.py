@@ -17,7 +17,7 @@ from gateway.management.index.arrivals_rows import InstanceRow, SeriesRow
 from gateway.management.object_store import ObjectStore, Written
 from gateway.management.rendering.refusal import RenderRefused
 from gateway.management.studio.batches import frame_count
-from gateway.management.worker_protocol import JobLayer
+from gateway.management.worker_protocol import FrameLayer
 from gateway.management.workers import RenderedFrame, RenderJob, RenderPool
 from wire import objects
 from wire.messages import Layer
@@ -75,7 +75,7 @@ class Bench:
     async def missing(
         self,
         instance: InstanceRow,
-        layer: JobLayer,
+        layer: FrameLayer,
         gaps: Sequence[tuple[int, int]],
         refused: Callable[[InstanceRow, str], None],
     ) -> Frames:
@@ -97,7 +97,7 @@ class Bench:
                 await asyncio.to_thread(refused, instance, refusal.reason)
                 return
 
-    async def _range(self, instance: InstanceRow, layer: JobLayer, first: int, end: int, is_last: bool) -> Frames:
+    async def _range(self, instance: InstanceRow, layer: FrameLayer, first: int, end: int, is_last: bool) -> Frames:
         """Frames from ``first`` up to ``end``; RenderRefused if not all of them come."""
         may_retry = True
         while first < end:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from gateway.management.index import arrivals_quarantine, arrivals_read, deliveries
+from gateway.management.index import arrivals_quarantine, arrivals_read, deliveries, layers
 from gateway.management.index.arrivals_rows import InstanceRow, SeriesRow
 from gateway.management.object_store import Written
 from gateway.management.rendering.syntaxes import VIDEO
@@ -51,6 +51,7 @@ class Display:
             # Their files were evicted and came again; the pictures stand.
             with self._bench.engine.begin() as connection:
                 arrivals_quarantine.set_instance_state(connection, whole, "rendered", "")
+                layers.reopen_incomplete(connection, study_id, "presentation")
         lacking = [row for row in rows if row.id not in whole]
         return sorted(lacking, key=lambda row: (row.InstanceNumber or 0, row.id))
 
@@ -95,4 +96,5 @@ class Display:
             whole = [instance_id for instance_id, gaps in lacking.items() if not gaps]
             deliveries.mark_thumbnails(connection, series.study_id)
             arrivals_quarantine.set_instance_state(connection, whole, "rendered", "")
+            layers.reopen_incomplete(connection, series.study_id, "presentation")
             deliveries.touch(connection, series.study_id)

@@ -9,20 +9,23 @@ from sqlalchemy.engine import Connection
 from gateway.config import Rendering
 from gateway.management.index import deliveries
 from gateway.management.index.deliveries import Work
+from gateway.management.index.layers import Stage
 from gateway.management.studio.bench import Bench
 from gateway.management.studio.diagnostic import Diagnostic
 from gateway.management.studio.display import Display
 from gateway.management.studio.originals import Originals
+from gateway.management.studio.presentations import Presentations
 from gateway.management.studio.reports import Reports
 from gateway.management.studio.thumbnails import Thumbnails
 from gateway.management.studio.videos import Videos
-from wire.messages import Layer
 
 
 class Maker(Protocol):
-    """Makes one layer."""
+    """Makes one layer, or a stage of it."""
 
-    layer: Layer
+    @property
+    def layer(self) -> Stage:
+        """What it makes."""
 
     def work(self, study_id: int, settled: bool) -> AsyncGenerator[None, None]:
         """Make what is lacking; yields after each object, so that it can be announced, and after what failed.
@@ -52,9 +55,9 @@ class Studio:
                     yield
 
 
-def layers_made(settings: Rendering) -> list[Layer]:
-    """Every layer that must be over before a study counts as settled."""
-    made: list[Layer] = ["display", "video"]
+def layers_made(settings: Rendering) -> list[Stage]:
+    """Every layer and stage that must be over before a study counts as settled."""
+    made: list[Stage] = ["display", "video", "presentation"]
     made += ["report"] if settings.report else []
     made += ["diagnostic"] if settings.diagnostic else []
     return made
@@ -63,7 +66,7 @@ def layers_made(settings: Rendering) -> list[Layer]:
 def studios(bench: Bench) -> list[Studio]:
     """One for each lane: a lane waits for no other, but for its turn with the workers."""
     lanes = [
-        Studio("a study", [Display(bench), Thumbnails(bench)]),
+        Studio("a study", [Display(bench), Presentations(bench), Thumbnails(bench)]),
         Studio("an order", [Originals(bench)]),
         Studio("a video", [Videos(bench)]),
     ]

@@ -8,9 +8,12 @@ from contextlib import aclosing
 from gateway.management.index import arrivals_read, deliveries
 from gateway.management.index.arrivals_rows import InstanceRow
 from gateway.management.index.deliveries import SealedObject
+from gateway.management.index.layers import PRESENTATION_STATES
+from gateway.management.index.named_pixels import series_with_names
 from gateway.management.object_store import Written
 from gateway.management.rendering.refusal import RenderRefused
 from gateway.management.rendering.syntaxes import VIDEO
+from gateway.management.studio import presented
 from gateway.management.studio.batches import BATCH_BYTES, Batch, frame_count, header_of, sealed_of
 from gateway.management.studio.bench import Bench
 from gateway.management.workers import RenderedFrame, RenderJob
@@ -35,16 +38,19 @@ class Thumbnails:
         if not await asyncio.to_thread(self._wanted, study_id, settled):
             return
         self._bench.check_room(2 * BATCH_BYTES)
-        known, middles = await asyncio.to_thread(self._state, study_id)
+        known, groups = await asyncio.to_thread(self._state, study_id)
         by_id = {series.id: series for series in await asyncio.to_thread(self._bench.series, study_id)}
+        images = await asyncio.to_thread(presented.images_of, self._bench, study_id)
         made: list[tuple[Batch, Written]] = []
-        batch = Batch("thumbnail")
-        for middle in middles:
-            if (picture := await self._picture(middle)) is not None:
-                batch.add(middle, picture)
-            if batch.pictures and (len(batch.pictures) == THUMBNAILS or middle is middles[-1]):
+        for group in groups:
+            batch = Batch("thumbnail")
+            for middle in group:
+                is_state = middle.SOPClassUID in PRESENTATION_STATES
+                picture = await (self._presented(middle, images) if is_state else self._picture(middle))
+                if picture is not None:
+                    batch.add(middle, picture)
+            if batch.pictures:
                 made.append((batch, await self._bench.write(header_of(batch, by_id), batch.data)))
-                batch = Batch("thumbnail")
         await asyncio.to_thread(self._replace, study_id, made, known, settled)
         yield
 
@@ -52,15 +58,39 @@ class Thumbnails:
         with self._bench.engine.connect() as connection:
             return deliveries.thumbnails_wanted(connection, study_id, settled)
 
-    def _state(self, study_id: int) -> tuple[list[SealedObject], list[InstanceRow]]:
-        """The thumbnails that stand, and of each series that has pictures the instance in its middle."""
+    def _state(self, study_id: int) -> tuple[list[SealedObject], list[list[InstanceRow]]]:
+        """The thumbnails that stand; and of each series that has pictures the instance in its middle, by object.
+
+        Series that wards may not see have objects of their own, so that wards get the others.
+        """
         with self._bench.engine.connect() as connection:
             known = [o for o in deliveries.objects_of(connection, study_id) if o.layer == "thumbnail"]
-            rendered = arrivals_read.instances_of(connection, study_id, "rendered")
+            rows = arrivals_read.instances_of(connection, study_id)
+            begun = deliveries.begun(connection, study_id, "display")
+            named = series_with_names(connection, study_id)
         members: dict[int, list[InstanceRow]] = {}
-        for row in sorted(rendered, key=lambda row: (row.InstanceNumber or 0, row.id)):
-            members.setdefault(row.series_id, []).append(row)
-        return known, [members[series_id][len(members[series_id]) // 2] for series_id in sorted(members)]
+        for row in sorted(rows, key=lambda row: (row.InstanceNumber or 0, row.id)):
+            is_state = row.SOPClassUID in PRESENTATION_STATES and row.id in begun and row.state != "evicted"
+            if row.state == "rendered" or is_state:
+                members.setdefault(row.series_id, []).append(row)
+        groups: list[list[InstanceRow]] = []
+        for is_named in (False, True):
+            ids = [series_id for series_id in sorted(members) if (series_id in named) == is_named]
+            middles = [members[series_id][len(members[series_id]) // 2] for series_id in ids]
+            groups += [middles[at : at + THUMBNAILS] for at in range(0, len(middles), THUMBNAILS)]
+        return known, groups
+
+    async def _presented(self, state: InstanceRow, images: dict[str, InstanceRow]) -> RenderedFrame | None:
+        """The first of its pictures that can be made."""
+        try:
+            found = await presented.read(self._bench, state, images)
+            for at in range(len(found.wanted)):
+                if (picture := await found.picture(self._bench, at, thumbnail=True)) is not None:
+                    return picture
+        except RenderRefused as refused:
+            if refused.reason == "closed":
+                raise
+        return None
 
     async def _picture(self, middle: InstanceRow) -> RenderedFrame | None:
         is_video = middle.TransferSyntaxUID in VIDEO  # which is not decoded: a sign stands for it
