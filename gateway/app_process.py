@@ -24,6 +24,7 @@ from gateway.supervisor import die_with_parent
 
 if TYPE_CHECKING:
     from gateway.management.evictor import Evictor
+    from gateway.management.vault import Vault
     from gateway.middleware.adt.listener import Listener
     from gateway.middleware.scp_settings import ScpSettings
 
@@ -31,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _BROKER_WAIT_S = 5.0
 _LOCK_WAIT_S = 10.0
+_KEYS_LOOK_S = 1.0
 _FOLDER_WAIT_S = 3.0
 """For the file that is being taken from the import folder; one that takes longer is taken again at the next start."""
 
@@ -83,18 +85,15 @@ async def core(state: State) -> None:
         server = await serve(state.socket, running.wake, status)
         task = asyncio.create_task(running.run())
         sweeping = asyncio.create_task(_sweep_archive(evictor))
+        renewed = asyncio.create_task(_end_with_keys(state, vault, task))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        # Ready is what serves devices; a broker that is away is waited for, but not for ever.
-        serving = asyncio.create_task(_all_set(running.connected, console.tried))
-        await asyncio.wait({task, serving}, timeout=_BROKER_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
-        serving.cancel()
-        if not task.done():
-            _say_ready()
+        await _say_when_ready(task, running.connected, console.tried)
         try:
             await task
         except asyncio.CancelledError:
             _log.info("asked to end")
         finally:
+            renewed.cancel()
             evictor.is_stopping = True
             await sweeping
             server.close()
@@ -114,6 +113,23 @@ async def _sweep_archive(evictor: "Evictor") -> None:
         return
     if swept:
         _log.warning("%d files of the archive that a cut had left were removed", swept)
+
+
+async def _end_with_keys(state: State, vault: "Vault", core: "asyncio.Task[None]") -> None:
+    """New keys stand on the disk: this process ends, and the next one begins with them."""
+    while not await asyncio.to_thread(vault.was_replaced, state.keys):  # noqa: ASYNC110  # another process does it
+        await asyncio.sleep(_KEYS_LOOK_S)
+    _log.info("the keys were renewed")
+    core.cancel()
+
+
+async def _say_when_ready(core: "asyncio.Task[None]", *events: asyncio.Event) -> None:
+    """Ready is what serves devices; a broker that is away is waited for, but not for ever."""
+    serving = asyncio.create_task(_all_set(*events))
+    await asyncio.wait({core, serving}, timeout=_BROKER_WAIT_S, return_when=asyncio.FIRST_COMPLETED)
+    serving.cancel()
+    if not core.done():
+        _say_ready()
 
 
 async def _all_set(*events: asyncio.Event) -> None:

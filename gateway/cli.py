@@ -14,6 +14,7 @@ from gateway.cli_authority import authority
 from gateway.cli_census import admit, census, discharge, transfer
 from gateway.cli_devices import devices, revoke, wipe
 from gateway.cli_import import import_files
+from gateway.cli_keys import keys
 from gateway.cli_pacs import pacs
 from gateway.cli_profile import profile
 from gateway.cli_quarantine import quarantine
@@ -204,6 +205,7 @@ main.add_command(census)
 main.add_command(devices)
 main.add_command(revoke)
 main.add_command(wipe)
+main.add_command(keys)
 main.add_command(pacs)
 main.add_command(profile)
 main.add_command(quarantine)

@@ -1,6 +1,7 @@
 """The gateway's keys: files of mode 0600 in the state folder, made once."""
 
 import errno
+import hashlib
 import os
 import shutil
 import time
@@ -20,6 +21,14 @@ _ONLINE_DAYS = 365
 _MS = 1000
 
 
+_CHAIN = "roots.chain"
+_LINK_BYTES = 96
+
+
+class NoMoreRoots(Exception):
+    """The chain of roots is full: devices must be enrolled anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Vault:
     """All keys of one gateway. ``reference_key`` hides identities in topics; ``password`` is its broker login."""
@@ -30,6 +39,8 @@ class Vault:
     reference_key: bytes
     gateway: str
     password: str
+    roots: bytes = b""
+    """The chain's links (docs/protocol.md, key set); empty as long as there was only one root."""
 
     @classmethod
     def create(cls, folder: Path) -> None:
@@ -73,7 +84,53 @@ class Vault:
             reference_key=read("reference.key", 32),
             gateway=names.encode_reference(read("gateway.id", 16)),
             password=read("broker.password", 64).decode("ascii"),
+            roots=chain.read_bytes() if (chain := folder / _CHAIN).exists() else b"",
         )
+
+    # ── new keys ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def renew(cls, folder: Path, site: str, root: bool) -> "Vault":
+        """New keys for signing and for requests, and with ``root`` a new root that the one before signs.
+
+        Each file is replaced whole, and a cut between two of them leaves keys that work. NoMoreRoots at the 64th.
+        """
+        vault = cls.load(folder)
+        if root:
+            links, new = vault._links(site), Ed25519PrivateKey.generate()
+            if len(links) >= keyset.MAX_ROOTS:
+                raise NoMoreRoots
+            # The chain first: what follows the root that is there is not looked at.
+            write_private(folder / _CHAIN, b"".join([*links, keyset.link(vault.root, site, sign.raw_public(new))]))
+            write_private(folder / "root.key", new.private_bytes_raw())
+        scalar = generate_ec_key(SECP256R1()).private_numbers().private_value
+        write_private(folder / "exchange.key", scalar.to_bytes(32, "big"))
+        write_private(folder / "online.key", Ed25519PrivateKey.generate().private_bytes_raw())
+        return cls.load(folder)
+
+    def _links(self, site: str) -> list[bytes]:
+        """The chain up to the present root."""
+        public = sign.raw_public(self.root)
+        kept = [self.roots[at : at + _LINK_BYTES] for at in range(0, len(self.roots), _LINK_BYTES)]
+        ends = [number for number, link in enumerate(kept, 1) if link[:32] == public]
+        return kept[: ends[0]] if ends else [keyset.link(self.root, site, public)]
+
+    def was_replaced(self, folder: Path) -> bool:
+        """Whether the key that signs is another one on the disk now; the last file that ``renew`` writes."""
+        try:
+            return (folder / "online.key").read_bytes() != self.online.private_bytes_raw()
+        except OSError:
+            return False
+
+    def public(self, site: str) -> dict[str, object]:
+        """For operators: digests and ids, nothing secret."""
+        return {
+            "root": self.root_digest.hex(),
+            "roots": len(self._links(site)),
+            "online": sign.key_id(sign.raw_public(self.online)).hex(),
+            "exchange": hashlib.sha256(hpke.raw_public(self.exchange)).hexdigest()[:16],
+            "gateway": self.gateway,
+        }
 
     @property
     def root_digest(self) -> bytes:
@@ -95,5 +152,4 @@ class Vault:
             exchange=hpke.raw_public(self.exchange),
             online=[online],
         )
-        link = keyset.link(self.root, site, sign.raw_public(self.root))
-        return keyset.pack(self.root, topics.gateway_keys(site), [link], contents)
+        return keyset.pack(self.root, topics.gateway_keys(site), self._links(site), contents)

@@ -218,6 +218,11 @@ def sealed_for_past_epochs(connection: Connection) -> list[int]:
     return sorted(int(row.study_id) for row in connection.execute(query))
 
 
+def seal_all_anew(connection: Connection) -> None:
+    """Every announcement is made again: those that are kept are signed with a key that is not trusted any more."""
+    connection.execute(sa.update(announcements).values(epoch=0))
+
+
 def may_fetch(connection: Connection, recipient: str, object_id: str) -> bool:
     """Whether the object belongs to a study that is announced to the recipient."""
     query = (
