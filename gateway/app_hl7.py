@@ -30,8 +30,8 @@ def open_desk(settings: Hl7, opened: Engine, wake: Callable[[], None]) -> AdtDes
     return AdtDesk(opened, Occupancy(opened, wake), reading, time.time)
 
 
-def make_listener(settings: Hl7, opened: Engine, wake: Callable[[], None]) -> Listener | None:
-    """The listener, not started yet; None where it is off."""
+def make_listener(settings: Hl7, folder: Path, opened: Engine, wake: Callable[[], None]) -> Listener | None:
+    """The listener, not started yet; None where it is off. Its files lie relative to ``folder``, the state folder."""
     if settings.port is None:
         return None
     from gateway.middleware.adt.listener import Listener, ListenerSettings
@@ -39,8 +39,8 @@ def make_listener(settings: Hl7, opened: Engine, wake: Callable[[], None]) -> Li
 
     tls = None
     if settings.certificate:
-        authority = Path(settings.client_authority) if settings.client_authority else None
-        tls = TlsSettings(Path(settings.certificate), Path(settings.key), authority)
+        authority = folder / settings.client_authority if settings.client_authority else None
+        tls = TlsSettings(folder / settings.certificate, folder / settings.key, authority)
     return Listener(
         ListenerSettings(
             host=settings.host,

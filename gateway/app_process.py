@@ -163,7 +163,7 @@ def intake(state: State) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     admission = Admission(Archive(state.archive), entrance.on_arrival, entrance.on_refused)
-    if listener := make_listener(config.hl7, opened, entrance.wake):
+    if listener := make_listener(config.hl7, state.root, opened, entrance.wake):
         _start(listener, config.hl7)
     folder = watch_folder(config.imports, state, opened, admission, entrance, stop)
     try:

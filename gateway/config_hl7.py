@@ -13,8 +13,8 @@ class Hl7(Struct, frozen=True, forbid_unknown_fields=True):
     ``authority`` is the assigning authority (PID-3.4, namespace or universal id) whose identifiers are the PatientIDs
     of DICOM headers; empty: any. ``issuer``: ``keep`` makes it the issuer, for headers that carry IssuerOfPatientID.
     ``charset`` (HL7 table 0211) is for messages that declare none and are no UTF-8; ``time_zone`` (IANA) for times
-    that name none, empty: this machine's. ``certificate`` and ``key`` (PEM files) mean TLS, ``client_authority`` with
-    certificates of the senders.
+    that name none, empty: this machine's. ``certificate`` and ``key`` (PEM files, relative to the state
+    folder) mean TLS, ``client_authority`` with certificates of the senders.
     """
 
     port: Annotated[int, Meta(ge=0, le=65535)] | None = None

@@ -20,8 +20,8 @@ from gateway.middleware.adt.listener import END, START, Listener, ListenerSettin
 from gateway.middleware.adt.message import Reading
 from gateway.middleware.scp_settings import TlsSettings
 from tests.gateway.test_adt_message import message
-from tests.gateway.test_intake_tls import _self_signed
 from tests.support.broker_process import wait_until
+from tests.support.certificates import self_signed
 from tests.support.gateway_office import Office
 
 TIMEOUT_S = 20.0
@@ -242,7 +242,7 @@ def test_a_silent_sender_is_let_go(ward: Ward) -> None:
 
 
 def test_tls_with_the_sender_s_certificate(ward: Ward, tmp_path: Path) -> None:
-    gateway, his = _self_signed(tmp_path, "gateway"), _self_signed(tmp_path, "his")
+    gateway, his = self_signed(tmp_path, "gateway"), self_signed(tmp_path, "his")
     tls = TlsSettings(gateway.certificate, gateway.key, client_authority=his.certificate)
     with listening(ward, tls=tls) as port:
         context = ssl.create_default_context(cafile=str(gateway.certificate))

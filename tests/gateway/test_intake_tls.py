@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import datetime
 import socket
 import ssl
 import time
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from test_intake_support import DEADLINE_S, run, running, sample, storescu
 
 from gateway.middleware.scp_settings import TlsSettings
-
-
-def _self_signed(folder: Path, name: str) -> TlsSettings:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    settings = TlsSettings(folder / f"{name}.pem", folder / f"{name}.key")
-    settings.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    settings.key.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return settings
+from tests.support.certificates import self_signed
 
 
 @pytest.mark.peer("dcmtk")
 def test_a_sender_over_tls(tmp_path: Path) -> None:
-    tls = _self_signed(tmp_path, "gateway")
+    tls = self_signed(tmp_path, "gateway")
     with running(tmp_path / "state", tls=tls) as started:
         sent = storescu(started.port, sample(), options=["+tla", "-ic"])
         assert sent.returncode == 0, sent.stderr
@@ -52,7 +26,7 @@ def test_a_sender_over_tls(tmp_path: Path) -> None:
 
 @pytest.mark.peer("dcmtk")
 def test_silent_clients_do_not_block_the_handshake_of_others(tmp_path: Path) -> None:
-    tls = _self_signed(tmp_path, "gateway")
+    tls = self_signed(tmp_path, "gateway")
     with running(tmp_path / "state", tls=tls, handshake_timeout_s=2.0) as started:
         silent = [socket.create_connection(("127.0.0.1", started.port), DEADLINE_S) for _ in range(10)]
         begun = time.monotonic()
@@ -66,7 +40,7 @@ def test_silent_clients_do_not_block_the_handshake_of_others(tmp_path: Path) -> 
 
 @pytest.mark.peer("dcmtk")
 def test_a_client_authority_lets_only_its_own_in(tmp_path: Path) -> None:
-    gateway, modality = _self_signed(tmp_path, "gateway"), _self_signed(tmp_path, "modality")
+    gateway, modality = self_signed(tmp_path, "gateway"), self_signed(tmp_path, "modality")
     tls = TlsSettings(gateway.certificate, gateway.key, client_authority=modality.certificate)
     with running(tmp_path / "state", tls=tls) as started:
         port = str(started.port)
@@ -77,4 +51,4 @@ def test_a_client_authority_lets_only_its_own_in(tmp_path: Path) -> None:
 
 
 def test_old_protocols_are_refused(tmp_path: Path) -> None:
-    assert _self_signed(tmp_path, "gateway").context().minimum_version is ssl.TLSVersion.TLSv1_2
+    assert self_signed(tmp_path, "gateway").context().minimum_version is ssl.TLSVersion.TLSv1_2

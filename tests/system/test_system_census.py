@@ -1,6 +1,8 @@
 """Who lies where, with real processes: two wards' devices, and a patient who moves."""
 
 import json
+import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest
 from hl7.client import MLLPClient
 
 from benchmarks.studies import HONG, long_ct
+from gateway.middleware.adt.listener import END, START
 from tests.gateway.test_adt_message import message
 from tests.support.broker_process import free_port
+from tests.support.certificates import self_signed
 from tests.support.gateway_devices import WireDevice, attributes_of
 from tests.support.gateways import RunningGateway
 
@@ -220,3 +224,34 @@ def test_a_sender_loses_nothing_and_doubles_nothing_while_intake_is_killed(gatew
     assert [one["ward"] for one in stays] == [f"W{number % 3}" for number in range(count)]
     moved = [one for one in gateway.cli("audit", "show", json=True) if one["event"] == "patient-moved"]
     assert len(moved) == count and {one["who"] for one in moved} == {"hl7:HIS|SEOUL"}
+
+
+def test_over_tls_and_from_known_addresses_alone(tmp_path: Path) -> None:
+    for name in ("gateway", "his"):
+        self_signed(tmp_path, name)
+    port = free_port()
+    files = {"certificate": "gateway.pem", "key": "gateway.key", "client_authority": str(tmp_path / "his.pem")}
+    settings = {"hl7": {"port": port, "host": "0.0.0.0", "allow_addresses": ["127.0.0.1"], **files}}
+    gateway = RunningGateway(tmp_path / "state", settings=settings)
+    gateway.init()
+    done = gateway.run_cli("run")
+    assert done.returncode == 1 and "hl7.certificate" in done.stderr and "Traceback" not in done.stderr
+    for name in ("gateway.pem", "gateway.key"):
+        (tmp_path / name).rename(gateway.folder / name)
+    try:
+        assert f"HL7 0.0.0.0:{port}" in gateway.start()
+        context = ssl.create_default_context(cafile=str(gateway.folder / "gateway.pem"))
+        context.load_cert_chain(tmp_path / "his.pem", tmp_path / "his.key")
+        raw = socket.create_connection(("127.0.0.1", port), 20)
+        with context.wrap_socket(raw, server_hostname="127.0.0.1") as sender:
+            sender.sendall(START + message(PID_3="P-1").encode() + END)
+            data = b""
+            while not data.endswith(END):
+                more = sender.recv(4096)
+                assert more, "it was closed"
+                data += more
+        assert b"MSA|AA|" in data
+        (row,) = gateway.cli("census", "list", json=True)
+        assert (row["PatientID"], row["ward"]) == ("P-1", "W3")
+    finally:
+        gateway.stop()
