@@ -61,7 +61,8 @@ export type Phase =
   | { name: 'starting' }
   | { name: 'unsupported'; reason: 'insecure' | 'browser-forbids' | 'browser-old' }
   | { name: 'not-enrolled' }
-  | { name: 'enrolling'; step: 'keys' | 'connecting' | 'waiting' | 'storing' }
+  /** `fingerprint` while it waits: what an operator of the hospital may want to compare first. */
+  | { name: 'enrolling'; step: 'keys' | 'connecting' | 'waiting' | 'storing'; fingerprint?: string }
   | { name: 'pin-needed' }
   | { name: 'locked'; attemptsLeft: number }
   | { name: 'open' }

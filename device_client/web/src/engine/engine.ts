@@ -1,7 +1,7 @@
 /** The device at work: one worker that owns keys, store and link, and joins the parts together. */
 
 import { ApiError, type ApiEvent, type ReportInfo, type Settings, type StudyItem } from '../api';
-import { type Bytes, hex, sha256 } from '../wire/bytes';
+import type { Bytes } from '../wire/bytes';
 import { type KeySet, unpack } from '../wire/keyset';
 import type { Lease } from '../wire/messages';
 import { gatewayKeys } from '../wire/topics';
@@ -95,8 +95,7 @@ export class Engine {
   }
 
   async #describe(identity: vault.Identity, keys: vault.DeviceKeys): Promise<void> {
-    const digest = hex((await sha256(keys.signer.publicKey)).slice(0, 8));
-    const fingerprint = digest.replace(/(.{4})(?=.)/g, '$1 ');
+    const fingerprint = await vault.fingerprint(keys);
     const { site, device, deviceName, enrolledAt } = identity;
     const left = await pin.attemptsLeft(this.database);
     const required = identity.recipients.some(({ kind }) => kind === 'doctor');
@@ -358,7 +357,9 @@ export class Engine {
     try {
       // Before the code is used up: an object must have a place.
       await Blobs.probe();
-      await enrol(this.database, link, name, (step) => this.#set({ phase: { name: 'enrolling', step } }));
+      await enrol(this.database, link, name, (step, fingerprint) =>
+        this.#set({ phase: { name: 'enrolling', step, ...(fingerprint && { fingerprint }) } }),
+      );
     } catch (error) {
       this.#set({ phase: { name: 'not-enrolled' } });
       throw error;

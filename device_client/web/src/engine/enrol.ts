@@ -69,7 +69,7 @@ async function introduce(link: enrolment.Link, password: string, payload: Bytes)
 }
 
 /** Enrol, and write everything that the device is from now on, in one transaction. */
-export async function enrol(database: Database, text: string, name: string, tell: (step: Step) => void): Promise<void> {
+export async function enrol(database: Database, text: string, name: string, tell: (step: Step, fingerprint?: string) => void): Promise<void> {
   const link = parse(text);
   tell('keys');
   const keys = await vault.generateKeys();
@@ -79,7 +79,7 @@ export async function enrol(database: Database, text: string, name: string, tell
   const codeKeys = await enrolment.deriveCodeKeys(link.code, reference);
   const exchange = await rawPublic(keys.exchange.publicKey);
   const payload = await enrolment.packRequest(codeKeys, link.site, reference, keys.signer, exchange, name);
-  tell('waiting');
+  tell('waiting', await vault.fingerprint(keys));
   const data = await introduce(link, codeKeys.password, payload);
   tell('storing');
   let welcome: enrolment.Welcome;

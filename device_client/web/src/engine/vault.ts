@@ -7,7 +7,7 @@
  */
 
 import { ApiError } from '../api';
-import { type Bytes, equal, random, utf8 } from '../wire/bytes';
+import { type Bytes, equal, hex, random, sha256, utf8 } from '../wire/bytes';
 import { rawPublic } from '../wire/hpke';
 import { Epoch, Key, type Lease, Uint } from '../wire/messages';
 import { decodeReference, type Kind } from '../wire/names';
@@ -59,6 +59,12 @@ export async function generateKeys(): Promise<DeviceKeys> {
   const exchange = await crypto.subtle.generateKey(CURVE, false, ['deriveBits']);
   const publicKey = new Uint8Array(await crypto.subtle.exportKey('raw', pair.publicKey));
   return { signer: { privateKey: pair.privateKey, publicKey }, exchange };
+}
+
+/** What an operator compares: SHA-256 of the public signing key, its first eight bytes in groups of four digits. */
+export async function fingerprint(keys: DeviceKeys): Promise<string> {
+  const digest = hex((await sha256(keys.signer.publicKey)).slice(0, 8));
+  return digest.replace(/(.{4})(?=.)/g, '$1 ');
 }
 
 /** The keys as writes; the exchange's public key as a point, because pairs do not come back from every browser. */

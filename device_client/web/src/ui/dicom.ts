@@ -31,6 +31,9 @@ export const TAG = {
   VerificationFlag: '0040A493',
   PreliminaryFlag: '0040A496',
   DocumentTitle: '00420010',
+  SpecificCharacterSet: '00080005',
+  ModifiedAttributesSequence: '04000550',
+  OriginalAttributesSequence: '04000561',
   CodeMeaning: '00080104',
 } as const;
 
@@ -61,6 +64,12 @@ export function number(data: DataSet | undefined, keyword: Keyword): number | un
 /** The data sets of a sequence. */
 export function items(data: DataSet | undefined, keyword: Keyword): DataSet[] {
   return values(data, keyword).filter((value): value is DataSet => typeof value === 'object' && value !== null);
+}
+
+/** Whether the gateway read the text against what its file declares, or without a declaration (docs/protocol.md). */
+export function isGuessed(data: DataSet | undefined): boolean {
+  const modified = items(data, 'OriginalAttributesSequence').flatMap((item) => items(item, 'ModifiedAttributesSequence'));
+  return modified.some((item) => TAG.SpecificCharacterSet in item);
 }
 
 const HANGUL = /[\uac00-\ud7a3]/;

@@ -19,8 +19,28 @@ function suggestedName(): string {
   return system ? `${w.computer} (${system.replace('Mac OS X', 'Mac')})` : w.computer;
 }
 
+const LATE_MS = 1500;
+
 /** After these the same link cannot work again. */
 const SPENT: ReadonlySet<string> = new Set(['link-invalid', 'link-expired', 'link-refused']);
+
+/** Shown once the answer is late: where nobody has to confirm, it comes at once. */
+function Confirmation({ fingerprint }: { fingerprint: string }): JSX.Element | null {
+  const w = words.value.enrol;
+  const [isLate, setLate] = useState(false);
+  useEffect(() => {
+    const timer = setTimeout(() => setLate(true), LATE_MS);
+    return () => clearTimeout(timer);
+  }, []);
+  if (!isLate) return null;
+  return (
+    <div role="status">
+      <p>{w.confirm}</p>
+      <p class="fingerprint shown">{fingerprint}</p>
+      <p class="hint">{w.stay}</p>
+    </div>
+  );
+}
 
 export function Enrol(): JSX.Element {
   const api = useApi();
@@ -41,6 +61,7 @@ export function Enrol(): JSX.Element {
     return (
       <Gate title={w.enrol.title}>
         <Spinner label={w.enrol.steps[phase.step]} />
+        {phase.fingerprint && <Confirmation fingerprint={phase.fingerprint} />}
       </Gate>
     );
   }

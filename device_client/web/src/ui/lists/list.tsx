@@ -10,7 +10,7 @@ import { dateOf, names, sexAndAge, text } from '../dicom';
 import { words } from '../i18n';
 import { Icon } from '../icons';
 import { Banners, ConnectionMark } from '../parts/banners';
-import { IconButton, UpdateNotice } from '../parts/parts';
+import { Guessed, IconButton, UpdateNotice } from '../parts/parts';
 import { go } from '../route';
 import { byPatient, type Filter, filtered, isFiltered, modalitiesOf, NO_FILTER } from './filter';
 import { Filters } from './filters';
@@ -35,6 +35,7 @@ function PatientHeading({ study, id }: { study: StudyItem; id: string }): JSX.El
     <header class="patient">
       <h2 id={id}>
         {name}
+        <Guessed attributes={attributes} />
         {others.length > 0 && <span class="patient-also"> {others.join(' ')}</span>}
       </h2>
       <p>{facts.filter(Boolean).join(' · ')}</p>

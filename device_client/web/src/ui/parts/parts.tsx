@@ -2,6 +2,8 @@
 
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useId, useRef } from 'preact/hooks';
+import type { DataSet } from '../../api';
+import { isGuessed } from '../dicom';
 import { dismiss, notes, sentence, useApi } from '../context';
 import { words } from '../i18n';
 import { Icon, type IconName } from '../icons';
@@ -61,6 +63,17 @@ export function Failure(props: { error: unknown; retry?: () => void; children?: 
         </button>
       )}
     </div>
+  );
+}
+
+/** Where the file does not rightly say how its text is written: what is read may be wrong. */
+export function Guessed({ attributes }: { attributes: DataSet }): JSX.Element | null {
+  const w = words.value.list;
+  if (!isGuessed(attributes)) return null;
+  return (
+    <span class="mark plain guessed" title={w.guessedText}>
+      {w.guessed}
+    </span>
   );
 }
 

@@ -8,7 +8,7 @@ import { patientName, sexAndAge, studyDate, studyTitle, text } from '../dicom';
 import { date } from '../format';
 import { words } from '../i18n';
 import { Icon } from '../icons';
-import { IconButton } from '../parts/parts';
+import { Guessed, IconButton } from '../parts/parts';
 import { ReportPanel } from '../report/panel';
 import { back, closeReport, go, type StudyRoute } from '../route';
 import { useWantedImage } from './wanted';
@@ -34,7 +34,8 @@ function Head({ study }: { study: StudyItem }): JSX.Element {
       <IconButton icon="back" label={w.back} onClick={leave} />
       <div class="study-who">
         <h1>
-          {patientName(attributes, w)} <span class="study-facts">{facts.filter(Boolean).join(' · ')}</span>
+          {patientName(attributes, w)} <Guessed attributes={attributes} />
+          <span class="study-facts">{facts.filter(Boolean).join(' · ')}</span>
         </h1>
         <p>{what.join(' · ')}</p>
       </div>
