@@ -51,7 +51,7 @@ def watch_folder(
     from gateway.middleware.importing.drop_folder import DropFolder
     from gateway.middleware.importing.importer import Importer
     from gateway.middleware.importing.sidecar import SidecarError
-    from gateway.middleware.importing.subject import Wishes
+    from gateway.middleware.importing.subject import Wishes, WishRefusedError
 
     def make_importer(said: Sidecar | None) -> Importer:
         if said is None:
@@ -61,9 +61,9 @@ def watch_folder(
                 subject = find_subject(
                     connection, said.PatientID, said.StudyInstanceUID, said.PatientName, said.IssuerOfPatientID
                 )
-        except SubjectRefusedError as error:
+            wishes = Wishes(said.SeriesDescription, said.Modality, said.BurnedInAnnotation == "NO")
+        except (SubjectRefusedError, WishRefusedError) as error:
             raise SidecarError(str(error)) from None
-        wishes = Wishes(said.SeriesDescription, said.Modality, said.BurnedInAnnotation == "NO")
         return Importer(admission, entrance.is_known, "folder", subject, wishes)
 
     folder = Path(state.root / settings.folder)  # an absolute one stays as it is

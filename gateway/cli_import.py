@@ -13,7 +13,9 @@ from gateway.cli_support import counted, fail, json_option, print_json, state_op
 
 @click.command("import")
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(exists=True, path_type=Path))
-@click.option("--patient", default="", metavar="ID", help="Whose the files are; DICOM of anybody else is refused.")
+@click.option(
+    "--patient", default="", metavar="ID", help="Whose the files are, or ID^^^ISSUER; DICOM of others is refused."
+)
 @click.option("--study", default="", metavar="UID", help="The StudyInstanceUID that they are added to; else a new one.")
 @click.option("--name", default="", metavar="NAME", help="Of a patient who is not known yet, such as '김^민수'.")
 @click.option("--issuer", default="", help="IssuerOfPatientID, where several patients have this ID.")
@@ -51,7 +53,7 @@ def import_files(
         from gateway.management.index import trail
         from gateway.management.subjects import SubjectRefusedError, find_subject
         from gateway.middleware.importing.importer import Importer
-        from gateway.middleware.importing.subject import Wishes
+        from gateway.middleware.importing.subject import Wishes, WishRefusedError
 
         subject = None
         if patient or study:
@@ -62,7 +64,10 @@ def import_files(
                 fail(str(error))
         elif name or issuer:
             raise click.UsageError("--name and --issuer go with --patient")
-        wishes = Wishes(description, modality, no_identity_in_pixels)
+        try:
+            wishes = Wishes(description, modality, no_identity_in_pixels)
+        except WishRefusedError as error:
+            fail(str(error))
         importer = Importer(admission, entrance.is_known, "import", subject, wishes)
         reports = list(counted(importer.take(paths), "files"))
         entrance.settle({report.StudyInstanceUID for report in reports if report.StudyInstanceUID})

@@ -11,6 +11,7 @@ from gateway.management.index import arrivals_read, people
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.routing import canonical, split_patient
 from gateway.middleware.header import legal_uid
+from gateway.middleware.importing.stated import wrong_name, wrong_text
 from gateway.middleware.importing.subject import Subject
 
 _STUDY = {
@@ -38,7 +39,7 @@ def find_subject(
 
     Args:
         connection: to the index.
-        patient: PatientID; empty: that of ``study``.
+        patient: PatientID, or ``ID^^^ISSUER``; empty: that of ``study``.
         study: StudyInstanceUID; empty: a new one.
         name: PatientName of a patient who is not known yet; held against the name of one who is.
         issuer: IssuerOfPatientID, where several patients have this PatientID.
@@ -46,13 +47,16 @@ def find_subject(
     Raises:
         SubjectRefusedError
     """
-    patient = canonical(patient)
+    patient, issuer = _stated(patient, issuer)
+    if wrong := wrong_name(name) or wrong_text(patient, "the PatientID") or wrong_text(issuer, "the issuer"):
+        raise SubjectRefusedError(wrong)
     if study:
         if not legal_uid(study):
             raise SubjectRefusedError("the study is not a UID: give a StudyInstanceUID")
         row = arrivals_read.study(connection, study)
         if row is not None:
-            if patient and canonical(row.PatientID) != patient:
+            is_others = issuer and canonical(row.IssuerOfPatientID) != issuer
+            if patient and (canonical(row.PatientID) != patient or is_others):
                 raise SubjectRefusedError("this study is another patient's: check the patient and the study")
             return _of_study(row, study, name)
     if not patient:
@@ -60,6 +64,15 @@ def find_subject(
             "there is no such study here: name its patient too" if study else "name a patient or a study"
         )
     return _of_patient(connection, patient, study, name, issuer)
+
+
+def _stated(patient: str, issuer: str) -> tuple[str, str]:
+    """PatientID and issuer, which may stand in one as profiles have them: ``ID^^^ISSUER``."""
+    alone, stated = split_patient(patient)
+    issuer = canonical(issuer)
+    if stated and issuer and stated != issuer:
+        raise SubjectRefusedError("the patient is named with one issuer, and the issuer is another: give one of them")
+    return alone, stated or issuer
 
 
 def _of_patient(connection: Connection, patient: str, study: str, name: str, issuer: str) -> Subject:

@@ -17,7 +17,7 @@ from pydicom.fileset import FileSet
 
 from gateway.management.subjects import SubjectRefusedError
 from gateway.middleware.importing.importer import Outcome, Report
-from gateway.middleware.importing.subject import Subject
+from gateway.middleware.importing.subject import Subject, Wishes, WishRefusedError
 from gateway.middleware.importing.unzip import ZipLimits
 from tests.support.import_office import KIM, ImportOffice, import_office
 
@@ -250,3 +250,62 @@ def test_patient_and_study_belong_together(office: ImportOffice, folder: Path, t
     assert "StudyInstanceUID" in office.take(folder / "S0", subject=other)[0].detail
     (nobodys,) = office.take(picture)
     assert nobodys.outcome is Outcome.REFUSED and "whose" in nobodys.detail
+
+
+def test_a_patient_may_be_named_with_the_issuer(office: ImportOffice, tmp_path: Path) -> None:
+    for issuer in ("A", "B"):
+        data = pydicom.dcmread(sample("CT_small.dcm"))
+        data.PatientID, data.IssuerOfPatientID, data.PatientName = "P-7", issuer, f"Hong^{issuer}"
+        data.StudyInstanceUID, data.SOPInstanceUID = f"1.2.{ord(issuer)}", f"1.2.{ord(issuer)}.1"
+        data.save_as(tmp_path / f"{issuer}.dcm", enforce_file_format=True)
+        office.take(tmp_path / f"{issuer}.dcm")
+    for named in ({"patient": "P-7^^^B"}, {"patient": "P-7", "issuer": "B"}, {"patient": "P-7^^^B", "issuer": "B"}):
+        found = office.subject(**named)
+        assert (found.PatientID, found.IssuerOfPatientID, found.PatientName) == ("P-7", "B", "Hong^B")
+    assert office.subject(patient="P-7^^^B", study="1.2.66").IssuerOfPatientID == "B"
+    new = office.subject(patient="P-8^^^C", name="Kim^A")
+    assert (new.PatientID, new.IssuerOfPatientID) == ("P-8", "C")
+    for wrong in (
+        {"patient": "P-7"},
+        {"patient": "P-7^^^C"},
+        {"patient": "P-7^^^B", "issuer": "A"},
+        {"patient": "P-7^^^A", "study": "1.2.66"},
+    ):
+        with pytest.raises(SubjectRefusedError):
+            office.subject(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        ({"patient": "1" * 65}, "65 characters"),
+        ({"patient": "1^^^" + "I" * 65}, "issuer"),
+        ({"patient": "a\\b"}, "backslash"),
+        ({"name": "a" * 65}, "65 characters"),
+        ({"name": "a=b=c=d"}, "component groups"),
+        ({"name": "a^b^c^d^e^f"}, "components"),
+        ({"name": "^^="}, "separators"),
+        ({"name": "Hong\x1b$)C^Gildong"}, "control"),
+        ({"name": "Hong\udcb1"}, "no text"),
+        ({"description": "d" * 65}, "65 characters"),
+        ({"description": "a\nb"}, "control"),
+        ({"description": "a\\b"}, "backslash"),
+        ({"modality": "xc"}, "capitals"),
+        ({"modality": "PHOTO"}, "none that DICOM defines"),
+        ({"modality": "X" * 17}, "none that DICOM defines"),
+    ],
+)
+def test_what_dicom_cannot_hold_is_refused_before_a_file_is_touched(
+    office: ImportOffice, stated: dict[str, str], why: str
+) -> None:
+    with pytest.raises((SubjectRefusedError, WishRefusedError)) as caught:
+        office.subject(stated.get("patient", "P-9"), name=stated.get("name", "Hong^Gildong"))
+        Wishes(stated.get("description", ""), stated.get("modality", ""))
+    assert why in str(caught.value)
+    assert not any(len(value) > 2 and value in str(caught.value) for value in stated.values())
+
+
+def test_what_dicom_can_hold_is_taken(office: ImportOffice) -> None:
+    name = "가" * 64 + "=" + "金^民秀^^^ "
+    assert office.subject("P" * 64, name=name).PatientName == name
+    assert Wishes("판독 " * 16, "XC").modality == "XC"

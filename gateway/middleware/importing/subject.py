@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
+from gateway.middleware.importing.stated import wrong_modality, wrong_text
+
 _UUID_VERSION_8 = 0x8
 _UUID_VARIANT = 0b10
 
@@ -24,9 +26,13 @@ class Subject:
     """What is known of the study: StudyDate, StudyTime, AccessionNumber, StudyID, ReferringPhysicianName, ..."""
 
 
+class WishRefusedError(ValueError):
+    """What the operator says cannot stand in a DICOM file; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the operator says of the files."""
+    """What the operator says of the files. Raises WishRefusedError."""
 
     description: str = ""
     """SeriesDescription."""
@@ -34,6 +40,10 @@ class Wishes:
     """Empty: by the kind of file."""
     no_identity_in_pixels: bool = False
     """The operator looked: BurnedInAnnotation NO."""
+
+    def __post_init__(self) -> None:
+        if wrong := wrong_text(self.description, "the description") or wrong_modality(self.modality):
+            raise WishRefusedError(wrong)
 
 
 def uid(*parts: str) -> str:
