@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def remove_pacs(state: Path, name: str) -> None:
     def change(lines: list[str]) -> list[str]:
         begin, end, indent = _block(lines)
         starts = [n for n in range(begin + 1, end) if lines[n].startswith(" " * indent + "- ")]
-        for start, stop in zip(starts, [*starts[1:], end], strict=True):
+        for start, stop in pairwise([*starts, end]):
             parsed = yaml.safe_load("\n".join(lines[start:stop]))
             if parsed and parsed[0].get("name") == name:
                 head = "pacs: []" if len(starts) == 1 else lines[begin]

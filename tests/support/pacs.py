@@ -96,7 +96,6 @@ class _Peer:
             [
                 "storescu",
                 *options,
-                *self.scu_options(),
                 "-R",
                 "-aec",
                 self.aet,

@@ -73,7 +73,7 @@ class Dimse:
                     if is_full:
                         continue  # PS3.4 section C.4.1.3.2: what it had begun to send still comes
                     key = value(hit, identifiers.tag_name(UNIQUE[query.level]))
-                    if key in seen or not is_named(query.filters.get("PatientName", ""), hit):
+                    if not key or key in seen or not is_named(query.filters.get("PatientName", ""), hit):
                         continue
                     seen.add(key)
                     yield hit

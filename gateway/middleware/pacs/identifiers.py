@@ -19,6 +19,7 @@ from gateway.middleware.pacs.query import RETURNED, Level, Query, wide_name
 log = logging.getLogger(__name__)
 
 _TEXT_VRS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+_ELEMENT_LIMIT = 4096
 _ESCAPES = {"ISO 2022 IR 149": ("euc_kr", b"\x1b$)C"), "ISO 2022 IR 58": ("gb2312", b"\x1b$)A")}
 """Sets that stand in G1 beside ASCII, so that wildcards need no escape back."""
 _KEYS: dict[str, tuple[int, ...]] = {level: tags(*keywords) for level, keywords in RETURNED.items()}
@@ -101,11 +102,14 @@ def attributes(level: Level, answer: Dataset) -> dict[str, Any]:
 def trimmed(level: Level, answer: dict[str, Any]) -> dict[str, Any]:
     """The same of an answer that is DICOM JSON already (QIDO-RS)."""
     names = [f"{tag:08X}" for tag in _KEYS[level]]
-    return {
-        name: element
-        for name in names
-        if isinstance(element := answer.get(name), dict) and len(json.dumps(element)) <= 4096
-    }
+    return {name: answer[name] for name in names if _is_element(answer.get(name))}
+
+
+def _is_element(element: Any) -> bool:
+    """Whether it is an element of DICOM JSON, of a length that an answer has."""
+    if not isinstance(element, dict) or not isinstance(element.get("Value", []), list):
+        return False
+    return len(json.dumps(element)) <= _ELEMENT_LIMIT
 
 
 def tag_name(keyword: str) -> str:

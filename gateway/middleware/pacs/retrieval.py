@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gateway.middleware.header import legal_uid
 from gateway.middleware.pacs.errors import PacsAway, PacsError, PacsRefused
 from gateway.middleware.pacs.identifiers import tag_name
 from gateway.middleware.pacs.peer import Peer, Wanted, by_series, with_tries
@@ -235,10 +236,12 @@ def take_stock(peer: Peer, scope: Scope) -> Inventory:
         several = list(way.find(Query("SERIES", filters, max(MOST_HITS, _MOST_SERIES))))
         for hit in several:
             series = value(hit, _SERIES_UID)
+            if not legal_uid(series):
+                continue
             below = {"StudyInstanceUID": scope.StudyInstanceUID, "SeriesInstanceUID": series}
             for one in way.find(Query("IMAGE", below, _MOST_INSTANCES)):
                 uid = value(one, _INSTANCE_UID)
-                if uid:
+                if legal_uid(uid):
                     found.series[uid] = series
                     found.classes[uid] = value(one, _CLASS_UID)
                 if len(found.series) > _MOST_INSTANCES:

@@ -100,7 +100,7 @@ class DicomWeb:
         for answer in self._run(lambda session: self._search(session, path, asked)):
             hit = identifiers.trimmed(query.level, answer)
             key = value(hit, identifiers.tag_name(UNIQUE[query.level]))
-            if key not in seen and is_named(query.filters.get("PatientName", ""), hit):
+            if key and key not in seen and is_named(query.filters.get("PatientName", ""), hit):
                 seen.add(key)
                 yield hit
 
