@@ -23,6 +23,7 @@ from gateway.middleware.movement import Movement
 _log = logging.getLogger(__name__)
 
 _TAKEN = Verdict("AA")
+_NOT_FORESEEN = Verdict("AE", "it could not be processed", 207)
 _NOT_NOW = Verdict("AR", "the gateway cannot write now: send it again", 207)
 """Nothing is kept of it, for that could not be written either: the sender has it, and sends it again."""
 
@@ -48,14 +49,10 @@ class AdtDesk:
         except SQLAlchemyError as error:
             _log.error("an HL7 message was not taken: %s", type(error).__name__)
             verdict = _NOT_NOW
-        except Exception as error:
-            # One message that no rule foresaw must not end the connection of those behind it.
-            _log.error("an HL7 message was not taken: %s", type(error).__name__)
-            verdict = Verdict("AE", "it could not be processed", 207)
         return answer(header, verdict, self._clock())
 
     def retry(self, data: bytes) -> str:
-        """Take a message that was kept, and forget it; the reason where it is still not taken, else empty."""
+        """Take a message that was kept; the reason where it is still not taken, else empty. Raises SQLAlchemyError."""
         _, verdict = self._judge(data)
         return verdict.text if verdict is not _TAKEN else ""
 
@@ -69,6 +66,12 @@ class AdtDesk:
                 self._take(replace(one, message=named), f"hl7:{header.sender}")
         except AdtError as error:
             return header, Verdict(error.code, error.reason, error.condition)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            # One message that no rule foresaw must not end the connection of those behind it.
+            _log.error("an HL7 message was not taken: %s", type(error).__name__)
+            return header, _NOT_FORESEEN
         return header, _TAKEN
 
     def _take(self, movement: Movement, sender: str) -> None:

@@ -153,6 +153,21 @@ def test_an_index_that_cannot_be_written_asks_for_the_message_again(ward: Ward) 
     assert ward.lies() == [("P-1001", "W3")] and ward.kept() == []
 
 
+def test_a_message_that_no_rule_foresaw_is_kept_too(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched, listening(ward) as port, MLLPClient("127.0.0.1", port) as client:
+        patched.setattr(ward.occupancy, "take", lambda *_, **__: 1 / 0)
+        assert code_of(client.send_message(message())) == "AE"
+        patched.undo()
+        assert code_of(client.send_message(message(MSH_10="M-2"))) == "AA"
+    assert [name for name, _, _ in ward.kept()] == ["ADT^A01"] and ward.lies() == [("P-1001", "W3")]
+
+
+def test_a_shifted_field_is_not_shown_for_the_message_s_name(ward: Ward) -> None:
+    with listening(ward) as port, MLLPClient("127.0.0.1", port) as client:
+        assert code_of(client.send_message(message(MSH_9="HONG^GILDONG"))) == "AR"
+    assert [name for name, _, _ in ward.kept()] == [""]
+
+
 # ── frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

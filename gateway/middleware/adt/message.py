@@ -40,6 +40,8 @@ _READ = frozenset({"MSH", "EVN", "PID", "PV1"})
 _MOST_SEGMENT_CHARACTERS = 32_768
 _MOST_SEGMENTS = 8
 _MOMENT = re.compile(r"[0-9]{8}([0-9]{2}){0,3}(\.[0-9]{1,6})?([+-][0-9]{4})?")
+_NAME = re.compile(r"[A-Z]{3}\^[A-Z][0-9A-Z]{2}")
+_MOST_SENDER_CHARACTERS = 64
 _EVENT = re.compile(r"[A-Z][0-9A-Z]{2}")
 _TYPES = ("MR", "PI", "PT", "")
 """HL7 table 0203: a medical record number first, then internal and external identifiers of patients."""
@@ -74,8 +76,9 @@ class Header:
 
     @property
     def name(self) -> str:
-        """``ADT^A01``, or as much of it as is there."""
-        return f"{self.type}^{self.event}".strip("^")
+        """``ADT^A01``; empty where that is none, for a shifted field may hold anything."""
+        name = f"{self.type}^{self.event}"
+        return name if _NAME.fullmatch(name) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,7 @@ class _Group:
 
 def _header(reader: _Reader) -> Header:
     msh = reader.first("MSH")
-    application, facility = reader.field(msh, 3), reader.field(msh, 4)
+    application, facility = (reader.field(msh, number)[:_MOST_SENDER_CHARACTERS] for number in (3, 4))
     return Header(
         control_id=reader.field(msh, 10),
         type=reader.field(msh, 9).upper(),
