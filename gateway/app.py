@@ -135,6 +135,7 @@ def open_index(state: State, config: Config) -> "Engine":
         engine,
         grants,
         movements,
+        named_pixels,
         people,
         refused_messages,
         releases,
