@@ -10,6 +10,7 @@ from pydicom import dcmread
 
 from benchmarks.studies import real_file
 from gateway.management.rendering.limits import RenderLimits
+from gateway.management.rendering.refusal import Refusal
 from gateway.management.rendering.source import FrameSource
 
 Samples = NDArray[Any]
@@ -49,6 +50,22 @@ def test_negative_values_stay_as_they_are(tmp_path: Path) -> None:
     values = np.arange(-(1 << 11), 1 << 11, dtype=np.int16).reshape(64, 64)
     path = _ct(tmp_path, values, BitsStored=12, HighBit=11, PixelRepresentation=1)
     assert np.array_equal(_read(path), values)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+def test_two_cells_of_12_bits_in_three_bytes(signed: int, tmp_path: Path) -> None:
+    values = np.arange(1 << 12).reshape(64, 64)
+    number = sum(int(value) << 12 * at for at, value in enumerate(values.flat))
+    path = _ct(tmp_path, values.astype(np.uint16), PixelRepresentation=signed)
+    dataset = dcmread(path)
+    dataset.BitsAllocated = dataset.BitsStored = 12
+    dataset.HighBit, dataset.PixelData = 11, number.to_bytes(64 * 64 * 12 // 8, "little")
+    dataset.save_as(path, enforce_file_format=True)
+    assert np.array_equal(_read(path), np.where(values >= 1 << 11, values - (1 << 12), values) if signed else values)
+    dataset.PixelData = dataset.PixelData[:-2]
+    dataset.save_as(path, enforce_file_format=True)
+    with pytest.raises(Refusal, match="decode"):
+        _read(path)
 
 
 @pytest.mark.parametrize("filling", [2, *range((1 << 16) - 3000, 1 << 16, 250), 1 << 17])

@@ -43,7 +43,10 @@ def pixel_attributes(source: FrameSource, photometric: str) -> Json:
     found: Json = {
         tag_of("SamplesPerPixel"): {"vr": "US", "Value": [int(options["samples_per_pixel"])]},
         tag_of("PhotometricInterpretation"): {"vr": "CS", "Value": [photometric]},
-        tag_of("BitsAllocated"): {"vr": "US", "Value": [int(options["bits_allocated"])]},
+        tag_of("BitsAllocated"): {
+            "vr": "US",
+            "Value": [16 if options["bits_allocated"] == 12 else int(options["bits_allocated"])],
+        },
         tag_of("BitsStored"): {"vr": "US", "Value": [int(options["bits_stored"])]},
         tag_of("HighBit"): {"vr": "US", "Value": [int(options["bits_stored"]) - 1]},
         tag_of("PixelRepresentation"): {"vr": "US", "Value": [int(options["pixel_representation"])]},

@@ -26,6 +26,26 @@ def without_unused_bits(samples: NDArray[Any], options: dict[str, Any]) -> NDArr
     return corrected
 
 
+def is_packed_12(options: dict[str, Any]) -> bool:
+    """Whether frames are what ``unpacked_12`` takes, each in whole bytes."""
+    pixels: int = options["rows"] * options["columns"]
+    return bool(options["bits_allocated"] == 12 and options["samples_per_pixel"] == 1) and pixels % 2 == 0
+
+
+def unpacked_12(data: bytes, options: dict[str, Any]) -> NDArray[Any]:
+    """Samples of 12 bits Allocated, two in three bytes, the first in the lower bits: ACR-NEMA and early DICOM had that.
+
+    ``data`` is one frame, in little endian. ValueError where bytes are lacking.
+    """
+    pairs = np.frombuffer(data, np.uint8).reshape(-1, 3).astype(np.uint16)
+    samples = np.empty((len(pairs), 2), np.uint16)
+    samples[:, 0] = pairs[:, 0] | (pairs[:, 1] & 0x0F) << 8
+    samples[:, 1] = pairs[:, 1] >> 4 | pairs[:, 2] << 4
+    shaped = samples.reshape(options["rows"], options["columns"])
+    shaped = shaped.view(np.int16) if options["pixel_representation"] == 1 else shaped
+    return without_unused_bits(shaped, {**options, "bits_allocated": 16})
+
+
 def may_be_swapped(samples: NDArray[Any]) -> bool:
     """Integers of 32 bits in big endian: OW is words of 16 bits, the lower word first (PS3.5 8.1.1, A.3), and DCMTK
     writes that; pydicom and others write the higher first. The smoother picture tells them apart.

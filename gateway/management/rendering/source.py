@@ -162,8 +162,13 @@ class FrameSource:
     def _native(self, first: int, count: int, options: dict[str, Any]) -> Iterator[tuple[NDArray[Any], str]]:
         if self.transfer_syntax == ts.GE_PRIVATE_IMPLICIT:
             options["transfer_syntax_uid"] = UID(ts.EXPLICIT_VR_BIG_ENDIAN)
-        decoder = get_decoder(options["transfer_syntax_uid"])
         photometric = str(options["photometric_interpretation"])
+        if native.is_packed_12(options) and self.header.original_encoding[1]:
+            for index in range(first, first + count):
+                self._file.seek(self._value_at + index * self.frame_bytes)
+                yield native.unpacked_12(self._file.read(self.frame_bytes), options), photometric
+            return
+        decoder = get_decoder(options["transfer_syntax_uid"])
         options, shape = codecs.without_fourth_sample(options)
         if photometric == "YBR_PARTIAL_420":
             raise Refusal("unsupported", "uncompressed YBR_PARTIAL_420")
