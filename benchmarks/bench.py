@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.alike import refusals
 from benchmarks.harness import Device, Gateway, send
 from benchmarks.layers import layer_entries
 from benchmarks.many import slowed
@@ -83,6 +84,9 @@ def measure(folder: Path, quick: bool) -> list[dict[str, Any]]:
     with_slow, without = slowed(folder / "many", slices, _QUICK_ROUNDS if quick else _ROUNDS)
     peer = "the same ten, none of them slowed"
     results.append(_entry("nine_devices_beside_one_at_1_mbit", with_slow, "s", peer, without))
+    forbidden, unknown = refusals(folder / "alike", quick)
+    peer = "the same of a study that nobody knows"
+    results.append(_entry("refusal_of_a_forbidden_study", forbidden * 1000, "ms", peer, unknown * 1000))
     results += [_entry(**row) for row in layer_entries(folder / "layers", quick)]
     results += [_entry(**row) for row in web_entries(folder / "web", quick)]
     return results
