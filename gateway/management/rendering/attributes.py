@@ -27,6 +27,11 @@ _FRAME_KEYWORDS: Final = (
     "PresentationIntentType", "PresentationLUTShape",
 )  # fmt: skip
 """A closed list, all with coded or numeric values: no free text in which a name could stand."""
+_VECTORS: Final = (
+    "EnergyWindowVector", "DetectorVector", "PhaseVector", "RotationVector", "RRIntervalVector", "TimeSlotVector",
+    "SliceVector", "AngularViewVector", "TimeSliceVector",
+)  # fmt: skip
+"""What a frame of nuclear medicine is, by dimension (PS3.3 C.8.4.8)."""
 _ORIENTATION: Final = ("ImageOrientationPatient", "ImagePositionPatient", "PatientOrientation")
 _MAX_VALUES: Final = 64
 _MAX_TEXT: Final = 64
@@ -60,6 +65,9 @@ def frame_attributes(
     if times := view.numbers("FrameTimeVector"):
         # the vector in each of its frames would be its square: each frame is told its own increment
         found[tag_of("FrameTime")] = {"vr": "DS", "Value": [times[min(view.frame, len(times) - 1)]]}
+    for keyword in _VECTORS:
+        if view.frame < len(numbers := view.numbers(keyword)):
+            found[tag_of(keyword)] = {"vr": vr_of(keyword), "Value": [int(numbers[view.frame])]}
     for keyword in _ORIENTATION if turned else ():
         found.pop(tag_of(keyword), None)
     return found
