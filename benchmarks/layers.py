@@ -29,6 +29,7 @@ _ROWS, _COLUMNS = 3000, 2500
 _CORPUS_MAMMOGRAM = "xray/MG1_JPLY.dcm"
 _VIEWS = 4
 _ROUNDS = 3
+_DIAGNOSTIC = "the diagnostic layer of a study"
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def layer_entries(folder: Path, quick: bool) -> list[dict[str, Any]]:
         largest = max(cost.worker_peak_mb for cost in costs), max(cost.studio_peak_mb for cost in costs)
         rows.append(_row(f"{name}_largest_worker", largest[0], "MB", "peak of the studio's process", largest[1]))
         if not name.startswith("cine"):  # its frames are passed on as they are
-            diagnostic_s = min(cost.workers_cpu_s["diagnostic"] for cost in costs)
+            diagnostic_s = min(cost.workers_cpu_s[_DIAGNOSTIC] for cost in costs)
             peer = "htj2k_encode alone on the same frames"
             rows.append(_row(f"{name}_diagnostic_cpu", diagnostic_s, "s", peer, min(alone_s)))
     return rows

@@ -47,9 +47,8 @@ async def measure(state: Path, measured: str) -> dict[str, Any]:
         for lane in lanes:
             before = _workers_cpu_s(pool), time.process_time()
             await _make(lane, study_id)
-            name = next((word for word in ("diagnostic", "order", "report") if word in lane.name), "display")
-            workers[name] = _workers_cpu_s(pool) - before[0]
-            studio[name] = time.process_time() - before[1]
+            workers[lane.name] = _workers_cpu_s(pool) - before[0]
+            studio[lane.name] = time.process_time() - before[1]
         seconds = time.monotonic() - started
         _note(pool, peaks)
         watcher.cancel()
