@@ -8,6 +8,7 @@
 
 import asyncio
 import random
+import re
 import ssl
 import threading
 from collections import Counter
@@ -19,6 +20,7 @@ from aiohttp import web
 
 from tests.support.gateways import RunningGateway
 
+_PUBLISH, _SUBSCRIBE = 3, 8
 _HOP = frozenset({"connection", "transfer-encoding", "content-encoding", "content-length", "host"})
 
 
@@ -28,6 +30,9 @@ class LossyConsole:
     def __init__(self, gateway: RunningGateway, port: int, share: float, seed: int = 7) -> None:
         """``share`` of the segments and manifest pages is lost, chosen by ``seed``."""
         self.origin = f"https://127.0.0.1:{port}"
+        self.is_mute = False
+        """Whether what the browser publishes is lost; it may subscribe."""
+        self.subscribed: set[str] = set()
         self.passed: Counter[str] = Counter()
         self.lost: Counter[str] = Counter()
         self._gateway, self._port, self._share = gateway, port, share
@@ -84,8 +89,14 @@ class LossyConsole:
         return below
 
     async def _up(self, below: web.WebSocketResponse, above: aiohttp.ClientWebSocketResponse) -> None:
+        rest = b""
         async for message in below:
-            await above.send_bytes(message.data)
+            *packets, rest = _packets(rest + message.data)
+            for packet in packets:
+                if packet[0] >> 4 == _SUBSCRIBE:
+                    self.subscribed |= set(re.findall(r"mpacs/1/[a-z0-9/-]+/\+", packet.decode("latin1")))
+                if not (self.is_mute and packet[0] >> 4 == _PUBLISH):
+                    await above.send_bytes(packet)
         await above.close()
 
     def _passes(self, packet: bytes) -> bool:
@@ -118,7 +129,7 @@ def _packets(data: bytes) -> Iterator[bytes]:
 
 def _topic_of_publish(packet: bytes) -> str:
     """The topic of a PUBLISH, "" of anything else."""
-    if packet[0] >> 4 != 3:
+    if packet[0] >> 4 != _PUBLISH:
         return ""
     start = next(at for at in range(1, 5) if packet[at] < 0x80) + 1
     size = int.from_bytes(packet[start : start + 2], "big")

@@ -13,7 +13,7 @@ from playwright.sync_api import Error, Page, Playwright
 from benchmarks.slow_link import SlowLink
 from benchmarks.studies import Made, demo_studies, long_ct
 from tests.support import web_build
-from tests.support.broker_process import free_port
+from tests.support.broker_process import free_port, wait_until
 from tests.support.browsers import chromium_path, new_page, trust, trusting_browser
 from tests.support.gateway_devices import WireDevice
 from tests.support.gateways import RunningGateway
@@ -24,6 +24,8 @@ from wire.names import encode_reference
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180)]
 SLICES = 180
+WARD_STUDIES = 4
+"""Of the demo's five: an echocardiogram may have a name in its pixels, and stays off wards."""
 BYTES_PER_S = 2_000_000
 OPEN = "() => globalThis.api && api.phase.value.name === 'open' && api.studies.value.length > 0"
 PROGRESS = (
@@ -51,6 +53,44 @@ def gateway(tmp_path: Path, web: Path, ct: Made) -> Iterator[RunningGateway]:
         one.store(ct.files)
         one.wait_studies(1)
         yield one
+
+
+def test_what_another_device_asks_for_comes_without_asking(
+    tmp_path: Path, web: Path, playwright_driver: Playwright
+) -> None:
+    """A browser that cannot ask listens to more objects than it would ask for, and takes what the other one gets."""
+    port = free_port()
+    origin = f"https://127.0.0.1:{port}"
+    (tmp_path / "studies").mkdir()
+    with running_gateway(tmp_path / "state", web, origin=origin) as gateway:
+        made = demo_studies(tmp_path / "studies")
+        gateway.store([path for study in made for path in study.files])
+        gateway.wait_studies(len(made))
+        with (
+            LossyConsole(gateway, port, share=0.0) as proxy,
+            trusting_browser(playwright_driver, gateway.authority) as own,
+        ):
+            page = new_page(own)
+            page.goto(origin)
+            page.wait_for_function(STARTED)
+            page.evaluate("() => api.saveSettings({ display: 'on-demand' })")
+            enrol(page, gateway, "ward:W1")
+            page.wait_for_function("(count) => api.studies.value.length === count", arg=WARD_STUDIES)
+            page.wait_for_function(COMPLETE)
+            other = WireDevice.enrol(gateway.mqtt_port, gateway.cli("invite", "ward:W1", json=True)["uri"]).connect()
+            other.sync()
+            other.wait(lambda: other.is_current() and len(other.current()) == WARD_STUDIES, "the studies")
+            proxy.is_mute = True
+            proxy.subscribed.clear()
+            page.evaluate("() => api.saveSettings({ display: 'always' })")
+            entries = [entry for one in other.current().values() for entry in one.objects if entry.layer == "display"]
+            assert len(entries) > 3, "more than a browser asks for at once"
+            filters = {f"{other.root}/object/{encode_reference(entry.object)}/+" for entry in entries}
+            wait_until(lambda: filters <= proxy.subscribed, 20, "the browser listens to all of them")
+            for entry in entries:
+                other.fetch(entry)
+            page.wait_for_function(COMPLETE)
+            other.stop()
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ import type { Held } from './ledger';
 import type { Session } from './session';
 import type { Store } from './store';
 
+/** Objects that are asked for; those of which something is on screen may be more. */
 const MAX_AT_ONCE = 3;
-/** Objects of which something is on screen may be more. */
+/** Objects that are subscribed: what another device of the recipient asks for comes without asking. */
 const MAX_OPEN = 16;
 /** How long an object rests that is gone at the gateway, does not open, or does not fit on the disk. */
 const REST_S = 30;
@@ -168,15 +169,37 @@ export class Fetcher {
     this.#timer = setTimeout(() => this.#turn(), Math.max(deadline - now, 0.005) * 1000);
   }
 
-  /** What screens wait for begins at once, beside what is going on; the rest a few at a time, as it is wanted. */
+  /** What screens wait for begins at once; then as many of the rest, as they are wanted, as can be listened to. */
   #begin(): void {
     const isDue = (id: string): boolean =>
       this.#targets.has(id) && !this.complete.has(id) && !this.isResting(id) && !this.#active.has(id) && !this.#starting.has(id);
-    for (const id of this.#focus.keys()) if (isDue(id) && this.#going < MAX_OPEN) this.#startSoon(id);
+    for (const id of this.#focus.keys()) if (isDue(id) && this.#hasRoom(true)) this.#startSoon(id);
+    const first = this.#first();
     for (const id of this.#targets.keys()) {
-      if (this.#going >= MAX_AT_ONCE) return;
-      if (isDue(id)) this.#startSoon(id);
+      if (!isDue(id)) continue;
+      if (!this.#hasRoom(first.has(id))) return;
+      this.#startSoon(id);
     }
+  }
+
+  /** The objects that are to be asked for now: the first that are wanted and not here. */
+  #first(): Set<string> {
+    const first = new Set<string>();
+    for (const id of this.#targets.keys()) {
+      if (first.size >= MAX_AT_ONCE) break;
+      if (!this.complete.has(id) && !this.isResting(id)) first.add(id);
+    }
+    return first;
+  }
+
+  /** For `urgent` ones, listening for another object is given up. */
+  #hasRoom(urgent: boolean): boolean {
+    if (this.#going < MAX_OPEN) return true;
+    const first = this.#first();
+    const idle = urgent && [...this.#active.values()].findLast((one) => one.inFlight === 0 && !first.has(one.id) && !this.#focus.has(one.id));
+    if (!idle) return false;
+    this.#stop(idle);
+    return true;
   }
 
   get #going(): number {
@@ -221,8 +244,9 @@ export class Fetcher {
 
   #plan(now: number, ready: Download[]): void {
     const urgent = ready.filter((one) => this.#isUrgent(one));
+    const first = this.#first();
     // While a screen waits for something, nothing else is asked for.
-    const asking = urgent.length > 0 ? urgent : ready;
+    const asking = urgent.length > 0 ? urgent : ready.filter((one) => first.has(one.id) || one.inFlight > 0);
     for (const download of asking) {
       const others = ready.reduce((sum, one) => sum + (one === download ? 0 : one.inFlight), 0);
       // A share for each, or a credit that shrank could leave all of them waiting for one another.
@@ -230,6 +254,9 @@ export class Fetcher {
       const budget = Math.min(Math.max(this.#pace.credit - others, share, 1), MAX_CREDIT);
       this.#ask(download, now, budget);
     }
+    if (urgent.length > 0) return;
+    // Without segments: the pages that vouch for those that another device asked for.
+    for (const download of ready) if (!asking.includes(download)) this.#ask(download, now, 0);
   }
 
   #isUrgent(download: Download): boolean {
