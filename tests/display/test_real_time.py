@@ -1,0 +1,75 @@
+"""In real time: silence is on the screen within 30 s, a lease that ended locks it, ten displays cost as much as one."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.studies import HONG, long_ct
+from tests.support.devices import PublishCounter, RunningDevice
+from tests.support.displays import AMBER, GREEN, RED, RunningDisplay, share_of, wait_for
+from tests.support.gateways import RunningGateway
+
+WITHIN_S = 30
+
+
+def shows(display: RunningDisplay, to: Path, color: tuple[int, int, int]) -> bool:
+    return share_of(display.screenshot(to, "800x480"), color) > 0.02
+
+
+def test_a_gateway_that_falls_silent_is_on_the_screen_in_time(
+    display: RunningDisplay, ward: RunningGateway, tmp_path: Path
+) -> None:
+    shot = tmp_path / "shot.png"
+    wait_for(lambda: shows(display, shot, GREEN), 30, "it is current")
+    # The core alone: the broker stays, so the connection does, and only the head does not come.
+    ward.process.send_signal(19)  # type: ignore[union-attr]  # SIGSTOP: it cannot start the core again
+    ward.kill("core", wait=False)
+    silent = time.monotonic()
+    wait_for(lambda: shows(display, shot, AMBER), WITHIN_S, "the screen says that it is not current")
+    assert time.monotonic() - silent <= WITHIN_S
+    board = display.board()
+    assert board["connected"], "though there is a connection"
+    ward.process.send_signal(18)  # type: ignore[union-attr]
+    wait_for(lambda: shows(display, shot, GREEN), 60, "it is current again")
+
+
+def test_weeks_without_a_network_lock_the_screen_and_it_opens_by_itself(tmp_path: Path) -> None:
+    settings = {"delivery": {"settle_s": 1.0, "lease_h": 8 / 3600}}
+    with RunningGateway(tmp_path / "gateway", settings=settings) as gateway:
+        gateway.cli("profile", "add", "ward", "W3", "--attends", "*")
+        gateway.store(long_ct(tmp_path, 4, HONG, "one").files)
+        gateway.wait_studies(1)
+        with RunningDisplay(tmp_path / "display", gateway, "ward:W3") as display:
+            display.wait_line("complete")
+            gateway.stop()
+            wait_for(lambda: display.board()["store"] == "lease-ended", 40, "the lease has ended")
+            shot = display.screenshot(tmp_path / "locked.png", "800x480")
+            assert share_of(shot, RED) > 0.02
+            gateway.start()
+            wait_for(lambda: display.board()["store"] == "open", 60, "the lease is renewed")
+            assert len(display.board()["studies"]) == 1
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_ten_displays_of_one_ward_are_served_by_little_more_than_one(ward: RunningGateway, tmp_path: Path) -> None:
+    counter = PublishCounter(RunningDevice(tmp_path / "counter", ward, "ward:W3"), ward.mqtt_port)
+    displays = [RunningDisplay(tmp_path / f"display-{number}", ward, "ward:W3") for number in range(10)]
+    try:
+        for display in displays:
+            display.start()
+        for display in displays:
+            display.wait_line("connected")
+        ward.store(long_ct(tmp_path, 160, HONG, "for-ten").files)
+        for display in displays:
+            display.wait_line("complete", timeout_s=300)
+        published = counter.published
+        layers = [layer for series in displays[0].studies()[0]["series"] for layer in series["layers"].values()]
+        segments = sum(layer["segments"] for layer in layers if layer["received"])
+    finally:
+        for display in displays:
+            display.stop()
+        counter.close()
+    assert segments > 50
+    assert published <= 1.3 * segments, f"{published} segments for ten, {segments} for one"
