@@ -34,14 +34,16 @@ def _opened(state: Any) -> Iterator["Occupancy"]:
         opened.dispose()
 
 
-def _told(state: Any, change: str, patient: str, at: str, as_json: bool, **said: str) -> None:
+def _told(
+    state: Any, change: str, patient: str, at: str, as_json: bool, ward: str = "", bed: str = "", name: str = ""
+) -> None:
     from gateway.management.registry import NotTaken
     from gateway.management.routing import split_patient
     from gateway.middleware.movement import Change, Movement
 
     when = _moment(at)
     now = time.time() if when is None else when
-    movement = Movement(Change(change), *split_patient(patient), now, source="command", **said)
+    movement = Movement(Change(change), *split_patient(patient), now, ward, bed, name, source="command")
     with _opened(state) as census:
         try:
             moved = census.take(movement, is_told=True)
@@ -89,7 +91,7 @@ def admit(state: Any, patient: str, ward: str, bed: str, name: str, at: str, as_
     Example:
       mpacs-gateway admit P-1001 --ward W3 --bed 301-2
     """
-    _told(state, "admit", patient, at, as_json, ward=ward, bed=bed, PatientName=name)
+    _told(state, "admit", patient, at, as_json, ward=ward, bed=bed, name=name)
 
 
 @click.command()

@@ -64,6 +64,8 @@ class Occupancy:
         """
         now = self._clock()
         movement = _checked(movement, now)
+        if movement.change is Change.MERGE:
+            return self._merge(movement, actor)
         with self._engine.begin() as connection:
             _check_authority(connection, movement)
             before = _place(connection, movement)
@@ -76,6 +78,22 @@ class Occupancy:
             note = _note(connection, movement, was, after)
         self._wake()
         return Moved(was, after, note=note)
+
+    def _merge(self, movement: Movement, actor: str) -> Moved:
+        """The old identifier lies nowhere any more; the new one does in its place, if it did not lie somewhere.
+
+        Studies keep their PatientID: those of the old one leave the wards until the PACS sends them under the new.
+        """
+        with self._engine.connect() as connection:
+            before = _place(connection, movement) or NOWHERE
+            new = replace(movement, PatientID=movement.into[0], IssuerOfPatientID=movement.into[1], into=("", ""))
+            is_free = _place(connection, new) in (None, NOWHERE)
+        if before == NOWHERE:
+            return Moved(before, before, is_new=False)
+        if is_free:
+            # First, and each once: where a cut comes between the two, the sender's next try ends the other.
+            self.take(replace(new, change=Change.ADMIT, ward=before.ward, bed=before.bed), actor=actor)
+        return self.take(replace(movement, change=Change.DISCHARGE, into=("", "")), actor=actor)
 
     def complete(self, named: Collection[tuple[str, str]], at: float, source: str) -> list[Inpatient]:
         """A list named all who lie somewhere: whoever else does is discharged; returns these.
@@ -119,8 +137,10 @@ def _checked(movement: Movement, now: float) -> Movement:
         raise NotTaken("it is said to happen more than a day from now: check the sender's clock")
     if movement.at < 0:
         raise NotTaken("its time is before 1970: check the sender's clock")
+    into = split_patient(check_patient(join_patient(*movement.into))) if movement.change is Change.MERGE else ("", "")
     return replace(
         movement,
+        into=into,
         PatientID=patient,
         IssuerOfPatientID=issuer,
         # Nothing stands ahead of what comes next, whatever a sender's clock says.

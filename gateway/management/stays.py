@@ -51,7 +51,12 @@ def stays(movements: Sequence[Movement]) -> list[Stay]:
             found.append(Stay(movement.ward, movement.bed, movement.at))
         elif movement.change is Change.DISCHARGE:
             _close(found, movement.at)
-        elif last is not None and movement.ward == last.ward and movement.bed not in ("", last.bed):
+        elif (
+            movement.change is Change.UPDATE
+            and last is not None
+            and movement.ward == last.ward
+            and movement.bed not in ("", last.bed)
+        ):
             _close(found, movement.at)
             found.append(Stay(last.ward, movement.bed, movement.at))
     return [one for one in found if one.ends is None or one.ends > one.begins]

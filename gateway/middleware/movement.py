@@ -13,6 +13,7 @@ class Change(StrEnum):
     TRANSFER = "transfer"
     DISCHARGE = "discharge"
     UPDATE = "update"
+    MERGE = "merge"
     CANCEL_ADMIT = "cancel-admit"
     CANCEL_TRANSFER = "cancel-transfer"
     CANCEL_DISCHARGE = "cancel-discharge"
@@ -45,6 +46,8 @@ class Movement:
     """As a DICOM PN; empty: not said."""
     authority: str = ""
     """Who gives out the PatientID, where the sender said so and the issuer is not used."""
+    into: tuple[str, str] = ("", "")
+    """Of a merge: PatientID and issuer under which the patient is known from now on."""
     source: str = ""
     """How it came: ``command``, ``csv`` or ``hl7``."""
     message: str = ""

@@ -113,7 +113,7 @@ def test_korean_in_euc_kr(ward: Ward) -> None:
 
 
 def test_what_is_refused_is_kept_and_the_next_is_taken(ward: Ward, caplog: pytest.LogCaptureFixture) -> None:
-    bad = message("A40", PID_3="P-SECRET")
+    bad = message("A24", PID_3="P-SECRET")
     with listening(ward) as port, MLLPClient("127.0.0.1", port) as client:
         assert code_of(client.send_message(bad)) == "AE"
         assert code_of(client.send_message(bad)) == "AE"
@@ -122,7 +122,7 @@ def test_what_is_refused_is_kept_and_the_next_is_taken(ward: Ward, caplog: pytes
         assert code_of(client.send_message(message())) == "AA"
     assert ward.lies() == [("P-1001", "W3")]
     kept = {name: (reason, times) for name, reason, times in ward.kept()}
-    assert kept["ADT^A40"][1] == 2 and "merged" in kept["ADT^A40"][0]
+    assert kept["ADT^A24"][1] == 2 and "links" in kept["ADT^A24"][0]
     assert kept[""][1] == 1 and "longer" in kept["ADT^A01"][0]
     assert "SECRET" not in caplog.text and "P-1001" not in caplog.text
 
@@ -138,7 +138,7 @@ def test_another_authority_s_patient_is_not_taken_for_the_same(ward: Ward) -> No
 def test_the_quarantine_of_messages_is_bounded(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refused_messages, "MOST", 3)
     for number in range(5):
-        assert code_of(ward.desk.receive(message("A40", MSH_10=f"M-{number}").encode()) or b"") == "AE"
+        assert code_of(ward.desk.receive(message("A24", MSH_10=f"M-{number}").encode()) or b"") == "AE"
     assert len(ward.kept()) == 3
 
 

@@ -87,7 +87,7 @@ def test_the_events_that_move_somebody(event: str, change: Change, ward: str) ->
     assert (found.change, found.ward, found.PatientID) == (change, ward, "P-1001")
 
 
-@pytest.mark.parametrize("event", ["A04", "A05", "A09", "A14", "A21", "A28", "A31", "A60"])
+@pytest.mark.parametrize("event", ["A04", "A05", "A09", "A14", "A21", "A28", "A31", "A41", "A50", "A60"])
 def test_events_about_something_else_are_accepted_and_change_nothing(event: str) -> None:
     assert read(message(event)) == []
 
@@ -219,6 +219,17 @@ def test_whose_identifier_counts(field: str, reading: dict[str, Any], found: tup
     assert (movement.PatientID, movement.IssuerOfPatientID, movement.authority) == found
 
 
+@pytest.mark.parametrize("event", ["A18", "A34", "A40", "A47"])
+def test_merges(event: str) -> None:
+    merged = message(event) + "MRG|E-77^^^HOSP^MR\rPID|2||P-3^^^HOSP^MR\rMRG|E-78^^^HOSP^MR\r"
+    assert [(m.change, m.PatientID, m.into) for m in read(merged)] == [
+        (Change.MERGE, "E-77", ("P-1001", "")),
+        (Change.MERGE, "E-78", ("P-3", "")),
+    ]
+    assert one(message(event) + "MRG|E-77^^^B^MR\r", Reading(keep_issuer=True)).IssuerOfPatientID == "B"
+    assert "MRG-1" in refused(message(event)).reason
+
+
 def test_an_identifier_where_old_senders_have_it() -> None:
     assert one(message(PID_2="P-7", PID_3="")).PatientID == "P-7"
 
@@ -255,8 +266,9 @@ def test_without_a_zone_it_is_this_machine_s() -> None:
 @pytest.mark.parametrize(
     ("text", "code", "condition"),
     [
-        (message("A40"), "AE", 207),
-        (message("A18"), "AE", 207),
+        (message("A40"), "AE", 101),
+        (message("A24"), "AE", 207),
+        (message("A43"), "AE", 207),
         (message(MSH_9="ORU^R01"), "AR", 200),
         (message(MSH_9="ADT^nonsense"), "AR", 200),
         (message(MSH_9=""), "AR", 200),
@@ -277,7 +289,7 @@ def test_without_a_zone_it_is_this_machine_s() -> None:
         ("hello", "AR", 100),
         ("PID|1||P-1\r" + message(), "AR", 100),
         ("MSH||||||||||||||\rPID", "AR", 200),
-        (message() + "PV1|\r" * 20, "AR", 100),
+        (message() + "PV1|\r" * 100, "AR", 100),
         (message(PV1_3="W" * 40_000), "AR", 100),
         (message().replace("PID|1", "PID^1"), "AR", 100),
     ],

@@ -153,6 +153,48 @@ def test_the_announcement_says_where_the_patient_lies_now(desk: Desk) -> None:
     assert said() is None
 
 
+def test_a_merge_ends_the_old_identifier_s_stay_and_begins_the_new_one_s(desk: Desk) -> None:
+    old, _ = desk.arrive(patient="E-77")
+    new, _ = desk.arrive(study="1.2.4", patient="P-1", series="1.2.4.1")
+    desk.say("admit", "W3", bed="2", patient="E-77", ago_s=10)
+    assert desk.told(old) == ["W3"]
+    merge = {"patient": "E-77", "into": ("P-1", ""), "message": "c" * 64}
+    desk.say("merge", **merge)
+    assert (desk.told(old), desk.told(new)) == ([], ["W3"])
+    assert [(one.PatientID, one.stay.ward, one.stay.bed) for one in desk.occupancy.inpatients()] == [("P-1", "W3", "2")]
+    assert not desk.say("merge", **merge).is_new
+    desk.say("discharge", ago_s=-1)
+    assert desk.told(new) == []
+
+
+def test_a_merge_into_somebody_who_lies_elsewhere_moves_nobody(desk: Desk) -> None:
+    desk.say("admit", "W3", patient="E-77", ago_s=10)
+    desk.say("admit", "W5", ago_s=10)
+    desk.say("merge", patient="E-77", into=("P-1", ""))
+    assert [(one.PatientID, one.stay.ward) for one in desk.occupancy.inpatients()] == [("P-1", "W5")]
+    assert not desk.say("merge", patient="E-99", into=("P-1", "")).is_new
+    with pytest.raises(NotTaken, match="empty"):
+        desk.say("merge", patient="E-77", into=("", ""))
+
+
+def test_a_merge_that_was_cut_in_the_middle_is_whole_at_the_next_try(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.say("admit", "W3", patient="E-77", ago_s=10)
+    add = movements.add
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="cut"):
+
+        def cut(connection: Any, movement: Movement, now: float) -> Any:
+            if movement.change is Change.DISCHARGE:
+                raise OSError("cut")
+            return add(connection, movement, now)
+
+        patched.setattr(movements, "add", cut)
+        desk.say("merge", patient="E-77", into=("P-1", ""))
+    desk.say("merge", patient="E-77", into=("P-1", ""))
+    assert [(one.PatientID, one.stay.ward) for one in desk.occupancy.inpatients()] == [("P-1", "W3")]
+
+
 # ── what is said twice, late, or wrongly ──────────────────────────────────────────────────────────────────────────
 
 

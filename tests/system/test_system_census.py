@@ -175,17 +175,17 @@ def test_messages_move_a_patient_from_ward_to_ward(gateway: RunningGateway, ward
 
 
 def test_messages_that_were_refused_are_an_operator_s(gateway: RunningGateway) -> None:
-    assert say(gateway, "A40", 1) == "AE"
+    assert say(gateway, "A24", 1) == "AE"
     assert say(gateway, "A01", 2, PV1_3="") == "AE"
     assert say(gateway, "A01", 3, PV1_3="W9") == "AA"
     rows = gateway.cli("quarantine", "list", json=True)
-    assert {(row["what"], row["reason"]) for row in rows} == {("HL7 message", "ADT^A40"), ("HL7 message", "ADT^A01")}
-    merged = next(row for row in rows if row["reason"] == "ADT^A40")
+    assert {(row["what"], row["reason"]) for row in rows} == {("HL7 message", "ADT^A24"), ("HL7 message", "ADT^A01")}
+    merged = next(row for row in rows if row["reason"] == "ADT^A24")
     assert "message" not in gateway.cli("quarantine", "show", merged["id"], json=True)["header"]
     whole = gateway.cli("quarantine", "show", merged["id"], "--identity", json=True)["header"]["message"]
     assert HONG.identifier in whole and "\nPID|" in whole
     done = gateway.run_cli("quarantine", "retry", merged["id"], "--json")
-    assert done.returncode == 1 and "merged" in json.loads(done.stdout)[0]["why"]
+    assert done.returncode == 1 and "links" in json.loads(done.stdout)[0]["why"]
     gateway.cli("quarantine", "drop", "--all", "--yes")
     assert gateway.cli("quarantine", "list", json=True) == []
     assert HONG.identifier not in gateway.log

@@ -33,12 +33,14 @@ _CHANGES = {
     "A17": Change.TRANSFER,  # two patients change beds: two groups of PID and PV1
 }
 _SWAP = "A17"
+_MERGES = frozenset(["A18", "A30", "A34", "A36", "A39", "A40", "A46", "A47"])
+"""The identifier of MRG-1 becomes that of PID-3, by a merge or a change of identifiers."""
 _MARK = b"\xef\xbb\xbf"
-_OTHER_IDENTITY = frozenset(f"A{n}" for n in (18, 24, 30, *range(34, 38), *range(39, 44), *range(45, 52)))
-"""Merges, links, and changes of identifiers."""
-_READ = frozenset({"MSH", "EVN", "PID", "PV1"})
+_OTHER_IDENTITY = frozenset(["A24", "A37", "A43", "A45", "A48"])
+"""Links, and what moves parts of one patient's record to another's."""
+_READ = frozenset({"MSH", "EVN", "PID", "PV1", "MRG"})
 _MOST_SEGMENT_CHARACTERS = 32_768
-_MOST_SEGMENTS = 8
+_MOST_SEGMENTS = 64
 _MOMENT = re.compile(r"[0-9]{8}([0-9]{2}){0,3}(\.[0-9]{1,6})?([+-][0-9]{4})?")
 _NAME = re.compile(r"[A-Z]{3}\^[A-Z][0-9A-Z]{2}")
 _MOST_SENDER_CHARACTERS = 64
@@ -119,8 +121,8 @@ def movements(message: Message, reading: Reading, now: float) -> list[Movement]:
     if header.processing not in ("", "P"):
         raise Unsupported("MSH-11 says that it is for training or debugging", 202)
     if header.event in _OTHER_IDENTITY:
-        raise NotFollowed("merged or changed identifiers are not followed: move the patient by mpacs-gateway transfer")
-    change = _CHANGES.get(header.event)
+        raise NotFollowed("links of patients and parts of records are not followed: move the patient by hand")
+    change = Change.MERGE if header.event in _MERGES else _CHANGES.get(header.event)
     if change is None:
         return []
     at = _moment(reader, reading, now)
@@ -129,6 +131,8 @@ def movements(message: Message, reading: Reading, now: float) -> list[Movement]:
         raise Incomplete("there is no segment PID", 100)
     if header.event == _SWAP and len(persons) != 2:
         raise Incomplete("A17 names two patients, each with PID and PV1", 100)
+    if change is Change.MERGE:
+        return [_merge(header, group, at, reading) for group in persons]
     return [_movement(change, header, group, at, reading) for group in persons[: 2 if header.event == _SWAP else 1]]
 
 
@@ -144,13 +148,15 @@ class _Reader:
         return next((one for one in self._parsed if str(one[0]) == name), [])
 
     def groups(self) -> Iterator[_Group]:
-        """Each PID with the PV1 that follows it."""
+        """Each PID with the PV1 and the MRG that follow it."""
         found: list[_Group] = []
         for segment in self._parsed:
             if str(segment[0]) == "PID":
                 found.append(_Group(self, segment))
             elif str(segment[0]) == "PV1" and found and not found[-1].visit:
                 found[-1].visit = segment
+            elif str(segment[0]) == "MRG" and found and not found[-1].merged:
+                found[-1].merged = segment
         return iter(found)
 
     def repetitions(self, segment: Any, number: int) -> list[Any]:
@@ -178,6 +184,7 @@ class _Group:
     reader: _Reader
     person: Any
     visit: Any = ()
+    merged: Any = ()
 
 
 def _header(reader: _Reader) -> Header:
@@ -199,7 +206,7 @@ def _header(reader: _Reader) -> Header:
 
 def _movement(change: Change, header: Header, group: _Group, at: float, reading: Reading) -> Movement:
     reader = group.reader
-    patient, authority = _identifier(group, reading)
+    patient, authority = _identifier(reader, "PID-3", group.person, (3, 2), reading)
     ward, bed = "", ""
     if change.cancels is None and change is not Change.DISCHARGE:
         ward = reader.field(group.visit, 3)
@@ -221,11 +228,25 @@ def _movement(change: Change, header: Header, group: _Group, at: float, reading:
     )
 
 
-def _identifier(group: _Group, reading: Reading) -> tuple[str, str]:
-    """``(PatientID, assigning authority)`` of PID-3, or of PID-2 where senders older than v2.3 have it."""
-    reader = group.reader
+def _merge(header: Header, group: _Group, at: float, reading: Reading) -> Movement:
+    old, authority = _identifier(group.reader, "MRG-1", group.merged, (1,), reading)
+    new, its = _identifier(group.reader, "PID-3", group.person, (3, 2), reading)
+    return Movement(
+        change=Change.MERGE,
+        PatientID=old,
+        IssuerOfPatientID=authority if reading.keep_issuer else "",
+        at=at,
+        into=(new, its if reading.keep_issuer else ""),
+        authority="" if reading.keep_issuer else authority,
+        source="hl7",
+        message=f"{header.sender}|{header.control_id}" if header.control_id else "",
+    )
+
+
+def _identifier(reader: _Reader, name: str, segment: Any, fields: tuple[int, ...], reading: Reading) -> tuple[str, str]:
+    """``(PatientID, assigning authority)`` of PID-3, or of PID-2 where senders older than v2.3 have it; or of MRG-1."""
     found = []
-    for one in [*reader.repetitions(group.person, 3), *reader.repetitions(group.person, 2)]:
+    for one in [repetition for number in fields for repetition in reader.repetitions(segment, number)]:
         text, authority = reader.text(one), reader.text(one, 4)
         is_wanted = not reading.authority or reading.authority in (authority, reader.text(one, 4, 2))
         if text and is_wanted:
@@ -234,7 +255,7 @@ def _identifier(group: _Group, reading: Reading) -> tuple[str, str]:
             found.append((rank, text, authority))
     if not found:
         who = "of the authority that hl7.authority names" if reading.authority else "in it"
-        raise Incomplete(f"PID-3 has no identifier {who}")
+        raise Incomplete(f"{name} has no identifier {who}")
     _, text, authority = min(found, key=lambda one: one[0])  # the first of the best
     return text, authority
 
