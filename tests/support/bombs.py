@@ -132,7 +132,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], set[str]]] = {
     ),
     "video": (
         lambda: part10(image(16, 16, PixelData=encapsulate([bytes(256)])), "1.2.840.10008.1.2.4.100"),
-        {"video"},
+        {"video", "unsupported"},
     ),
     "palette that never ends": (palette_that_never_ends, {"timeout"}),
     "no DICOM": (lambda: random.Random(1).randbytes(5000), {"malformed", "no-pixels"}),
