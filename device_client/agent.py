@@ -244,6 +244,8 @@ class Agent:
 
     def gateway_is_new(self) -> None:
         """A gateway came online: it knows nothing of what was asked."""
+        if self.session is not None:
+            self.session.end()
         if self._keeper is not None:
             self._keeper.start_over()
         if self.household is not None:

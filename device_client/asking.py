@@ -1,23 +1,32 @@
 """What the gateway is asked beyond what it announces: search, fetch, share; as commands ask it and see it."""
 
 import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from device_client import attributes
 from device_client.agent import Agent
 from device_client.control import Message, Send
 from device_client.errors import DeviceError, LinkFailed
-from wire import asks
+from device_client.sending import Parcel, pack
+from wire import asks, topics
 from wire.asks import Asked
+from wire.bits import from_ranges
 from wire.errors import WireError
 from wire.messages import AnswerBody, Done, Refused
-from wire.names import Kind, check_kind, decode_reference
+from wire.names import Kind, check_kind, decode_reference, encode_reference
 from wire.objects import inflate_json
+from wire.seal import segment_count
 
 CONNECT_S = 20.0
 ANSWER_S = 90.0
 """Without an answer or progress; a PACS may take its time."""
 _MOST_PAGES = 200
+
+UPLOAD_PATIENCE_S = 300.0
+_UNACKNOWLEDGED = 8
+_RETRY_S = 0.1
 
 _T = TypeVar("_T")
 
@@ -28,6 +37,15 @@ REFUSALS = {
     "unsupported": "the gateway does not do this for this device",
     "malformed": "the gateway does not understand the request",
     "stale": "the gateway's clock and this device's are more than seven days apart",
+}
+
+
+UPLOAD_REFUSALS = {
+    **REFUSALS,
+    "forbidden": "this device may not send anything for this patient and study, or they do not belong together",
+    "malformed": "the gateway cannot read the file: it is damaged, or not what its name says",
+    "unsupported": "the file is larger than the gateway takes",
+    "busy": "too much is on its way already: try again later, it goes on where it stopped",
 }
 
 
@@ -56,6 +74,10 @@ async def answer(agent: Agent, request: Message, send: Send) -> Any:
         case {"ask": "break_glass", "patient": str(patient), "issuer": str(issuer), "reason": str(reason)}:
             granted = await desk.one(asks.BreakGlass(*desk.by, patient, issuer, reason), asks.Granted)
             return {"PatientID": patient, "until": granted.until}
+        case {"ask": "send", "path": str(path), "patient": str(patient), "issuer": str(issuer), "study": str(study),
+              "description": str(description)}:  # fmt: skip
+            stored = await desk.upload(Path(path), patient, issuer, study, description)
+            return {"StudyInstanceUID": stored.StudyInstanceUID, "SOPInstanceUID": stored.SOPInstanceUID}
         case {"ask": "receipts", "study": str(study)}:
             account = await desk.one(asks.Receipts(*desk.by, study=study), asks.Account)
             return [
@@ -82,7 +104,8 @@ class _Counter:
             try:
                 found = await self._last(body)
             except LinkFailed:
-                continue  # asked again over the next connection: every request may be
+                await asyncio.sleep(_RETRY_S)  # asked again over the next connection: every request may be
+                continue
             if isinstance(found, kind):
                 return found
             if isinstance(found, Refused):
@@ -93,9 +116,9 @@ class _Counter:
         """The same, where there is no more to answer than that it is done."""
         await self.one(body, Done)
 
-    async def _last(self, body: Asked) -> AnswerBody:
+    async def _last(self, body: Asked, patience_s: float = CONNECT_S) -> AnswerBody:
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(patience_s):
                 await self._agent.ready.wait()
         except TimeoutError:
             raise DeviceError("the gateway cannot be reached") from None
@@ -116,6 +139,51 @@ class _Counter:
             raise DeviceError("the gateway does not answer: `mpacs-device watch` shows whether it is there") from None
         finally:
             await answers.aclose()  # type: ignore[attr-defined]  # an async generator
+
+    async def upload(self, path: Path, patient: str, issuer: str, study: str, description: str) -> asks.Stored:
+        """Send a file up, over as many connections as it takes."""
+        state = self._agent.state
+        secret, about = state.keys.sign.private_bytes_raw(), (patient, issuer, study, description)
+        parcel = await asyncio.to_thread(pack, path, state.identity.site, secret, about)
+        body = asks.Upload(
+            *self.by, patient, issuer, study, parcel.media, description, parcel.taken_ms,
+            parcel.object, parcel.key, parcel.size, parcel.manifest.digest(),
+        )  # fmt: skip
+        sent: set[int] = set()
+        while True:
+            try:
+                reply = await self._last(body, UPLOAD_PATIENCE_S)
+                if isinstance(reply, asks.Wanted):
+                    await self._publish(parcel, reply, sent)
+            except LinkFailed:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if isinstance(reply, asks.Stored):
+                return reply
+            if isinstance(reply, Refused):
+                raise DeviceError(UPLOAD_REFUSALS.get(reply.reason, reply.reason))
+
+    async def _publish(self, parcel: Parcel, wanted: asks.Wanted, sent: set[int]) -> None:
+        """What the gateway lacks; the broker has it when this returns."""
+        session = self._agent.session
+        if session is None:
+            raise LinkFailed("the connection to the broker ended")
+        if not wanted.pages and not wanted.ranges:
+            await asyncio.sleep(1.0)  # all of it is there: the gateway looks at it
+        identity = self._agent.state.identity
+        root = topics.object_root_of_device(identity.site, identity.device, encode_reference(parcel.object))
+        for page in wanted.pages:
+            await session.link.publish(f"{root}/m{page}", parcel.manifest.page_message(page))
+        waiting: list[Awaitable[None]] = []
+        for index in from_ranges(wanted.ranges):
+            segment = await asyncio.to_thread(parcel.segment, index)
+            waiting.append(session.link.post(f"{root}/{index}", segment))
+            if len(waiting) >= _UNACKNOWLEDGED:
+                await waiting.pop(0)
+            sent.add(index)
+        for one in waiting:
+            await one
+        await self._send({"progress": [len(sent), segment_count(parcel.size)]})
 
     async def search(self, keys: dict[str, Any], page: int) -> Message:
         """A page of what is found."""

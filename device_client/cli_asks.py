@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -55,19 +56,22 @@ def _uid(ask: Ask, study: str) -> str:
     return uid
 
 
+def _with_bar(ask: Ask, question: dict[str, Any], what: str) -> Any:
+    if not sys.stderr.isatty():
+        return ask(question)
+    from device_client.progress import FetchBar
+
+    bar = FetchBar(what)
+    try:
+        return ask(question, lambda message: bar.take(*message["progress"]))
+    finally:
+        bar.stop()
+
+
 def retrieve(ask: Ask, study: str, as_json: bool) -> None:
     """Have the gateway fetch a study, with a bar where somebody looks."""
     question = {"op": "ask", "ask": "retrieve", "study": _uid(ask, study)}
-    if sys.stderr.isatty():
-        from device_client.progress import FetchBar
-
-        bar = FetchBar()
-        try:
-            outcome = ask(question, lambda message: bar.take(*message["progress"]))
-        finally:
-            bar.stop()
-    else:
-        outcome = ask(question)
+    outcome = _with_bar(ask, question, "the gateway has")
     if as_json:
         _print_json(outcome)
     else:
@@ -178,6 +182,28 @@ def add_to(group: click.Group, ask: Ask, state_option: Callable[..., Any]) -> No
         """
         done = ask({"op": "ask", "ask": "release", "study": _uid(ask, study)})
         _print_json(done) if as_json else click.echo("released to the patient")
+
+    @group.command()
+    @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+    @click.option("--patient", required=True, metavar="ID", help="PatientID of whom it is of.")
+    @click.option("--issuer", default="", help="IssuerOfPatientID, where several patients have this ID.")
+    @click.option("--study", default="", metavar="UID", help="The study that it is added to [default: a new one].")
+    @click.option("--description", default="", help="What it shows; 64 characters at most.")
+    @as_json_option
+    @state_option
+    def send(file: Path, patient: str, issuer: str, study: str, description: str, as_json: bool) -> None:
+        """Send FILE, a picture, PDF or DICOM file, for a patient.
+
+        It goes sealed to the gateway, which makes DICOM of it and passes it on to the PACS. What was cut off goes on
+        where it stopped when the same command is given again.
+
+        Example: mpacs-device send foot.jpg --patient P-1001 --description 'left foot'
+        """
+        uid = _uid(ask, study) if study else ""
+        question = {"op": "ask", "ask": "send", "path": str(file.absolute()), "patient": patient, "issuer": issuer,
+                    "study": uid, "description": description}  # fmt: skip
+        stored = _with_bar(ask, question, "sent")
+        _print_json(stored) if as_json else click.echo(f"stored in study {stored['StudyInstanceUID']}")
 
     @group.command()
     @click.argument("study")

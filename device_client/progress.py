@@ -66,13 +66,11 @@ class ExportBar:
 
 
 class FetchBar:
-    """Instances that the gateway has of a study, on standard error."""
+    """How far the gateway is with what it was asked, on standard error."""
 
-    def __init__(self) -> None:
-        """Nothing is shown before the gateway knows how many there are."""
-        self._progress = Progress(
-            TextColumn("the gateway has"), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True)
-        )
+    def __init__(self, what: str) -> None:
+        """Nothing is shown before it is known how many there are."""
+        self._progress = Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), console=Console(stderr=True))
         self._task = self._progress.add_task("", total=None)
 
     def take(self, here: int, of: int) -> None:

@@ -76,7 +76,7 @@ class Session:
             del self._asked[counter]
 
     def end(self) -> None:
-        """The connection is gone: nothing is answered any more."""
+        """The connection is gone, or the gateway is new: what was asked is not answered any more."""
         for answers in self._asked.values():
             answers.put_nowait(None)
 

@@ -62,6 +62,11 @@ class State:
         return self.root / "archive"
 
     @property
+    def uploads(self) -> Path:
+        """What devices are sending."""
+        return self.root / "uploads"
+
+    @property
     def objects(self) -> Path:
         """Sealed objects."""
         return self.root / "objects"
@@ -144,6 +149,7 @@ def open_index(state: State, config: Config) -> "Engine":
         terms,
         told,
         trail,
+        uploads,
         uses,
     )
 

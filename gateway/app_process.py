@@ -48,6 +48,7 @@ def _say_ready(**facts: Any) -> None:
 
 async def core(state: State) -> None:
     """Delivery, requests, rendering, console; ends on SIGTERM."""
+    from gateway.app_upload import outward
     from gateway.console.server import Console
     from gateway.delivery.core import Core
     from gateway.management import authority
@@ -57,7 +58,6 @@ async def core(state: State) -> None:
     from gateway.management.studio.studio import studios
     from gateway.management.vault import Vault
     from gateway.management.workers import RenderPool
-    from gateway.middleware.pacs.client import PacsClient
 
     asyncio.get_running_loop().set_exception_handler(_log_loop_error)
     # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
@@ -79,8 +79,8 @@ async def core(state: State) -> None:
     async with RenderPool(config.rendering.workers) as pool:
         lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
         vault = Vault.load(state.keys)
-        pacs = PacsClient(state.pacs_socket)
-        running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker, pacs, chores, console.step)
+        running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker,
+                       *outward(state, config, opened), chores, console.step)  # fmt: skip
         running.anchor = lambda: anchors.step(opened)
         server = await serve(state.socket, running.wake, status)
         task = asyncio.create_task(running.run())

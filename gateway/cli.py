@@ -21,6 +21,7 @@ from gateway.cli_quarantine import quarantine
 from gateway.cli_relations import attend, import_profiles, leave, release
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from gateway.cli_survey import survey
+from gateway.cli_uploads import uploads
 from gateway.config import Config, ConfigError, Dicom, Https, Mqtt
 from gateway.config_check import is_loopback
 from wire.errors import NameInvalid
@@ -211,6 +212,7 @@ main.add_command(profile)
 main.add_command(quarantine)
 main.add_command(release)
 main.add_command(survey)
+main.add_command(uploads)
 
 for one in (attend, leave, import_profiles):
     profile.add_command(one)

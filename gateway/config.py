@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, field
 
 from gateway.config_check import HTTPS_PORT, check, is_address, is_loopback
 from gateway.config_hl7 import Hl7
-from gateway.config_pacs import Pacs, Prefetch, Retrieval
+from gateway.config_pacs import Pacs, Prefetch, Retrieval, Uploads
 from wire.errors import NameInvalid
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -184,6 +184,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     audit: Audit = field(default_factory=Audit)
     pacs: list[Pacs] = field(default_factory=list)
     retrieval: Retrieval = field(default_factory=Retrieval)
+    uploads: Uploads = field(default_factory=Uploads)
     prefetch: Prefetch = field(default_factory=Prefetch)
     hl7: Hl7 = field(default_factory=Hl7)
 

@@ -38,7 +38,7 @@ def is_loopback(host: str) -> bool:
 def check(config: Config) -> None:
     """What types do not say; NameInvalid or ValueError names the key."""
     check_site(config.site)
-    config_pacs.check(config.pacs, config.prefetch)
+    config_pacs.check(config.pacs, config.prefetch, config.uploads)
     _check_host("host", config.host)
     if config.mqtt.listen and not is_address(config.mqtt.listen):
         raise ValueError("mqtt.listen: an IP address, or empty")

@@ -59,6 +59,14 @@ class Retrieval(Struct, frozen=True, forbid_unknown_fields=True):
     echo_s: _Seconds = 60.0
 
 
+class Uploads(Struct, frozen=True, forbid_unknown_fields=True):
+    """What devices send up. ``pacs`` is where it goes; empty: it stays here. Sizes of one file, of all on their way."""
+
+    pacs: str = ""
+    max_mb: Annotated[int, Meta(ge=1, le=1024)] = 256
+    most_mb: Annotated[int, Meta(ge=1, le=1_000_000)] = 2048
+
+
 class Priors(Struct, frozen=True, forbid_unknown_fields=True):
     """Earlier studies of a patient of whom a study arrives. ``most`` 0: none are fetched.
 
@@ -89,9 +97,11 @@ class Prefetch(Struct, frozen=True, forbid_unknown_fields=True):
     daily: list[Daily] = field(default_factory=list)
 
 
-def check(several: list[Pacs], prefetch: Prefetch) -> None:
+def check(several: list[Pacs], prefetch: Prefetch, uploads: Uploads) -> None:
     """What types do not say; ValueError names the key."""
     names = [one.name for one in several]
+    if uploads.pacs and uploads.pacs not in names:
+        raise ValueError("uploads.pacs: no PACS of that name")
     for one in several:
         if names.count(one.name) > 1:
             raise ValueError(f"pacs: two are named {one.name}")

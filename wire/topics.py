@@ -71,6 +71,11 @@ def device_response(site: str, device: str) -> str:
     return f"{device_root(site, device)}/response"
 
 
+def object_root_of_device(site: str, device: str, object_id: str) -> str:
+    """The tree of an object that a device sends up."""
+    return f"{device_root(site, device)}/object/{check_reference(object_id)}"
+
+
 def device_status(site: str, device: str) -> str:
     """Presence of a device, with a will."""
     return f"{device_root(site, device)}/status"

@@ -18,6 +18,7 @@ from gateway.config import Config
 from gateway.delivery.accounts import Accounts
 from gateway.delivery.herald import Herald
 from gateway.delivery.seeking import Seeking
+from gateway.delivery.uploads import Uploads
 from gateway.management.access import TABLE
 from gateway.management.census import Census
 from gateway.management.index import arrivals_read, grants
@@ -54,10 +55,10 @@ _NOTED: dict[type, Kind] = {
     asks.Share: "shared",
     asks.Unshare: "unshared",
     asks.Receipts: "audit-used",
+    asks.Upload: "uploaded",
     asks.Release: "released",
     asks.BreakGlass: "break-glass",
 }
-_UNSUPPORTED = (asks.Upload,)
 _FORBIDDEN = Refused(reason="forbidden")
 _BUSY = Refused(reason="busy")
 
@@ -72,6 +73,7 @@ class Asks:
         herald: Herald,
         pacs: PacsClient,
         config: Config,
+        uploads: Uploads,
         failed: Callable[[BaseException], None],
     ) -> None:
         """``failed`` hears of what broke in the background."""
@@ -82,6 +84,7 @@ class Asks:
         self._names = tuple(one.name for one in config.pacs)
         self._window_ms = int(config.delivery.window_days * _DAY_MS)
         self._failed = failed
+        self.uploads = uploads
         self._access = config.access
         self._sharing = Sharing(engine, census)
         self.accounts = Accounts(engine)
@@ -94,8 +97,8 @@ class Asks:
         tell = self._noting(device, profile, body, tell)
         if encode_reference(body.recipient) != profile.reference or not asked_at_all(profile.kind, body):
             await tell(_FORBIDDEN)
-        elif isinstance(body, _UNSUPPORTED):
-            await tell(Refused(reason="unsupported"))
+        elif isinstance(body, asks.Upload):
+            await self._beside(device, tell, self._upload(device, profile, body, tell))
         elif isinstance(body, asks.Search):
             await self._beside(device, tell, self._search(device, profile, body, tell))
         elif isinstance(body, asks.Retrieve):
@@ -110,10 +113,11 @@ class Asks:
         async def noting(reply: Reply) -> None:
             # What was released or taken in an emergency has its entry in the same transaction.
             is_noted = isinstance(body, asks.Release | asks.BreakGlass) and not isinstance(reply, Refused)
-            if not isinstance(reply, asks.Progress) and not is_noted:
+            if not isinstance(reply, asks.Progress | asks.Wanted) and not is_noted:
                 refused = isinstance(reply, Refused)
                 outcome: Outcome = "success" if not refused else "refused" if reply == _FORBIDDEN else "failed"
-                study, to = getattr(body, "study", ""), encode_reference(whom) if whom else ""
+                study = getattr(reply, "StudyInstanceUID", "") or getattr(body, "study", "")
+                to = encode_reference(whom) if whom else ""
                 await asyncio.to_thread(self.accounts.note, device, profile, kind, outcome, study, to, what)
             await tell(reply)
 
@@ -195,6 +199,12 @@ class Asks:
             await tell(await self._seeking.search(device, profile, search))
         except QueryInvalid:
             await tell(Refused(reason="malformed"))
+
+    async def _upload(self, device: Device, profile: Profile, body: asks.Upload, tell: Tell) -> None:
+        reply = await self.uploads.take(device, profile, body)
+        if isinstance(reply, asks.Stored):
+            await self._herald.catch_up(_CATCH_UP_S)
+        await tell(reply)
 
     # ── retrieve ──────────────────────────────────────────────────────────────────────────────────────────────────
 

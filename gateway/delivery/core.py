@@ -20,6 +20,7 @@ from gateway.delivery.presence import Presence
 from gateway.delivery.pump import Pump
 from gateway.delivery.requests import Requests
 from gateway.delivery.turns import Turns
+from gateway.delivery.uploads import Uploads
 from gateway.management.announcer import Announcer
 from gateway.management.broker_files import AccessFile
 from gateway.management.census import Census, People
@@ -60,6 +61,7 @@ class Core:
         studios: Sequence[Studio],
         broker_folder: Path,
         pacs: PacsClient,
+        uploads: Uploads,
         chores: Callable[[], None] = lambda: None,
         console: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -89,9 +91,9 @@ class Core:
         self._pump = Pump(self._link, store, self._lost)
         self._turns = [Turns(engine, studio, self._tell, self._health) for studio in studios]
         self._replay = Replay(engine)
-        self._asks = Asks(engine, self._census, self._herald, pacs, config, self._failed)
+        self._asks = Asks(engine, self._census, self._herald, pacs, config, uploads, self._health.request_failed)
         self._requests = self._answering(Orders(engine, self._census, layers), announcer, registry)
-        self._lanes = Lanes(self._handle, self._failed)
+        self._lanes = Lanes(self._handle, self._health.request_failed)
         self._lost_objects: set[str] = set()
         self._wake = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -123,18 +125,8 @@ class Core:
         self._link.start()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._health.keep_going("the index", self._watch))
-                for number, turns in enumerate(self._turns):
-                    group.create_task(
-                        self._health.keep_going(f"rendering {number}" if number else "rendering", turns.step)
-                    )
-                group.create_task(self._health.keep_going("serving", self._pump.step))
-                group.create_task(self._health.keep_going("heads", self._heads))
-                group.create_task(self._health.keep_going("tidying", self._tidy))
-                group.create_task(self._health.keep_going("the store", self._keep_store))
-                group.create_task(self._health.keep_going("the audit trail's anchor", self._keep_anchored))
-                if self._console is not None:
-                    group.create_task(self._health.keep_going("the console", self._console))
+                for name, step in self._steps().items():
+                    group.create_task(self._health.keep_going(name, step))
         finally:
             await self._lanes.stop()
             await self._asks.stop()
@@ -142,6 +134,16 @@ class Core:
                 with contextlib.suppress(LinkDown, TimeoutError):
                     await asyncio.wait_for(self._link.publish(self._status_topic, OFFLINE, retain=True), _GOODBYE_S)
             await self._link.stop()
+
+    def _steps(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What goes on, each beside the others and again and again."""
+        console = {"the console": self._console} if self._console is not None else {}
+        rendering = {f"rendering {n}" if n else "rendering": turns.step for n, turns in enumerate(self._turns)}
+        rendering |= {"serving": self._pump.step, "forwarding": self._asks.uploads.forwarding.step}
+        return {
+            **{"the index": self._watch, **rendering, "heads": self._heads, **console},
+            **{"tidying": self._tidy, "the store": self._keep_store, "the audit trail's anchor": self._keep_anchored},
+        }
 
     @property
     def connected(self) -> asyncio.Event:
@@ -169,7 +171,14 @@ class Core:
         self._connections += 1
         self._herald.greet()
         root = topics.site_root(self._config.site)
-        self._link.subscribe([f"{root}/device/+/request", f"{root}/device/+/status", f"{root}/enrol/+/request"])
+        self._link.subscribe(
+            [
+                f"{root}/device/+/object/+/+",
+                f"{root}/device/+/request",
+                f"{root}/device/+/status",
+                f"{root}/enrol/+/request",
+            ]
+        )
         self._wake.set()
 
     async def _greet(self) -> None:
@@ -200,6 +209,8 @@ class Core:
                     self._pump.forget_device(device)
             case ["device" | "enrol", _, "request"]:
                 self._lanes.put("/".join(levels[:2]), topic, payload)
+            case ["device", device, "object", object_id, part]:
+                self._asks.uploads.part(device, object_id, part, payload)
 
     async def _handle(self, sender: str, _: str, payload: bytes) -> None:
         kind, _, reference = sender.partition("/")
@@ -208,9 +219,6 @@ class Core:
         else:
             await self._enrol(reference, payload)
         self._health.well("a request")
-
-    def _failed(self, error: BaseException) -> None:
-        self._health.trouble("a request", error)
 
     async def _enrol(self, enrolment: str, payload: bytes) -> None:
         answer = await asyncio.to_thread(self._registry.enrolments.enrol, enrolment, payload)
@@ -309,6 +317,7 @@ class Core:
     def _sweep(self) -> None:
         self._evictor.note()
         self._replay.sweep()
+        self._asks.uploads.sweep()
         with self._engine.begin() as connection:
             people.sweep_invites(connection, time.time())
             devices.sweep_waiting(connection)

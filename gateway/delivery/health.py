@@ -46,6 +46,10 @@ class Health:
         else:
             _log.error("%s: %s\n%s", part, text, "".join(traceback.format_tb(error.__traceback__)))
 
+    def request_failed(self, error: BaseException) -> None:
+        """A device's request could not be dealt with."""
+        self.trouble("a request", error)
+
     def well(self, part: str) -> None:
         """``part`` did its work."""
         if self._troubles.pop(part, None) is not None:

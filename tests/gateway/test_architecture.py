@@ -118,6 +118,7 @@ def test_the_supervisor_as_it_really_starts_is_small(tmp_path: Path) -> None:
                 "gateway/app_import.py",
                 "gateway/app_pacs.py",
                 "gateway/app_status.py",
+                "gateway/app_upload.py",
                 "gateway/delivery",
             },
         ),

@@ -181,6 +181,11 @@ class Orthanc(_Peer):
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or b"null")
 
+    def rest_bytes(self, path: str) -> bytes:
+        """The same, of what is no JSON."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=60) as answer:
+            return bytes(answer.read())
+
     def put(self, files: Iterable[Path]) -> None:
         """Files into it, by REST: in any transfer syntax."""
         for path in files:

@@ -79,6 +79,8 @@ def test_search_request_share_and_take_back(
     wanted = of(made, orthanc, LEE.identifier)[0]
     uid = str(wanted.StudyInstanceUID)
     with first, second, patient:
+        for device in (first, second, patient):
+            wait_until(lambda device=device: (device.folder / "control.sock").exists(), 30, "the device's process")
         found = ask(first, "search", "--name", "이영희")
         assert uid in {one["StudyInstanceUID"] for one in found["studies"]}
         assert all(one["pacs"] == ["main"] and not one["own"] for one in found["studies"])
@@ -137,6 +139,7 @@ def test_a_pacs_that_is_down_is_said(orthanc: Orthanc, gateway: RunningGateway, 
     """What is here is found and usable; what is not is not guessed."""
     device = RunningDevice(tmp_path / "down", gateway, "doctor:D-1")
     with device:
+        wait_until(lambda: (device.folder / "control.sock").exists(), 30, "the device's process")
         here = {one["StudyInstanceUID"] for one in ask(device, "search")["studies"] if one["own"]}
         assert here
         orthanc.kill()

@@ -16,6 +16,7 @@ from gateway.management.index.counting import ARCHIVE_BYTES, add, put
 from gateway.management.index.deliveries import objects, objects_of, thumbnails_due
 from gateway.management.index.engine import metadata
 from gateway.management.index.layers import NEEDS, Stage, due, lacks_pictures
+from gateway.management.index.uploads import is_held
 from wire.messages import Layer
 
 object_uses = sa.Table(
@@ -157,9 +158,9 @@ def sweep(connection: Connection) -> None:
 
 
 def _is_needed(layers: Collection[Stage]) -> sa.ColumnElement[bool]:
-    """A condition on instances: something is still to be made of the file."""
+    """A condition on instances: something is still to be made of the file, or no PACS has it yet."""
     pictures = sa.and_(t.instances.c.state == "received", t.instances.c.has_pixels.is_(sa.true()))
-    return sa.or_(pictures, *(due(layer) for layer in layers if layer in NEEDS))
+    return sa.or_(pictures, is_held(), *(due(layer) for layer in layers if layer in NEEDS))
 
 
 def evictable_studies(

@@ -16,6 +16,7 @@ from pydicom.uid import (
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
     MultiFrameTrueColorSecondaryCaptureImageStorage,
     SecondaryCaptureImageStorage,
+    VLPhotographicImageStorage,
 )
 
 from gateway.middleware.importing.kinds import Kind
@@ -67,7 +68,9 @@ def SOPInstanceUID(original: Original, StudyInstanceUID: str, index: int) -> str
 
 def image(original: Original, place: Place, index: int, head: Image) -> tuple[Dataset, str]:
     """All of an image but its pixel data, and its transfer syntax."""
-    taken = head.taken or _digits(original.modified_at)
+    if place.wishes.photographer and len(head.pages) == 1 and head.bits_allocated == 8:
+        return _photograph(original, place, index, head)
+    taken = head.taken or _digits(place.wishes.taken_at or original.modified_at)
     modality = "XC" if original.kind is Kind.JPEG and head.make else "OT"
     data = _common(original, place, index, _image_class(head), place.wishes.modality or modality, taken)
     made = _changes(head)
@@ -84,11 +87,7 @@ def image(original: Original, place: Place, index: int, head: Image) -> tuple[Da
     data.SecondaryCaptureDeviceManufacturer = MANUFACTURER
     data.SecondaryCaptureDeviceManufacturerModelName = "import"
     data.SecondaryCaptureDeviceSoftwareVersions = _version()
-    if head.make or head.model:
-        data.ContributingEquipmentSequence = [
-            *data.ContributingEquipmentSequence,
-            _equipment("109101", "Acquisition Equipment", head.make, head.model, taken),
-        ]
+    _acquired_by(data, head, taken)
     _lossiness(data, head)
     _pixel_module(data, head)
     if len(head.pages) > 1:
@@ -96,9 +95,39 @@ def image(original: Original, place: Place, index: int, head: Image) -> tuple[Da
     return data, JPEGBaseline8Bit if head.is_jpeg else ExplicitVRLittleEndian
 
 
+def _photograph(original: Original, place: Place, index: int, head: Image) -> tuple[Dataset, str]:
+    """A photograph of the patient: VL Photographic Image (PS3.3 A.32.4), as IHE's Encounter-Based Imaging has it."""
+    taken = head.taken or _digits(place.wishes.taken_at or original.modified_at)
+    data = _common(original, place, index, VLPhotographicImageStorage, "XC", taken)
+    made = _changes(head)
+    data.ImageType = ["DERIVED" if made else "ORIGINAL", "PRIMARY"]
+    if made:
+        data.DerivationDescription = made
+    data.ContentDate, data.ContentTime = taken[:8], taken[8:]
+    data.AcquisitionDateTime = taken
+    data.OperatorsName = place.wishes.photographer[:64]
+    data.Laterality = None  # which nobody knows here
+    data.PatientOrientation = None
+    data.AcquisitionContextSequence = []
+    data.BurnedInAnnotation = "YES"  # nobody has looked
+    _acquired_by(data, head, taken)
+    _lossiness(data, head)
+    _pixel_module(data, head)
+    return data, JPEGBaseline8Bit if head.is_jpeg else ExplicitVRLittleEndian
+
+
+def _acquired_by(data: Dataset, head: Image, taken: str) -> None:
+    """The camera, where the file names one."""
+    if head.make or head.model:
+        data.ContributingEquipmentSequence = [
+            *data.ContributingEquipmentSequence,
+            _equipment("109101", "Acquisition Equipment", head.make, head.model, taken),
+        ]
+
+
 def document(original: Original, place: Place, size: int) -> tuple[Dataset, str]:
     """All of an encapsulated PDF but the document (PS3.3 C.24)."""
-    taken = _digits(original.modified_at)
+    taken = _digits(place.wishes.taken_at or original.modified_at)
     data = _common(original, place, 0, EncapsulatedPDFStorage, place.wishes.modality or "DOC", taken)
     data.ContentDate, data.ContentTime = taken[:8], taken[8:]
     data.AcquisitionDateTime = None

@@ -40,6 +40,10 @@ class Wishes:
     """Empty: by the kind of file."""
     no_identity_in_pixels: bool = False
     """The operator looked: BurnedInAnnotation NO."""
+    taken_at: float = 0.0
+    """POSIX seconds; 0: as the file says."""
+    photographer: str = ""
+    """Who took it for this patient: of one picture a photograph is made, not a capture."""
 
     def __post_init__(self) -> None:
         if wrong := wrong_text(self.description, "the description") or wrong_modality(self.modality):
