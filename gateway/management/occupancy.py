@@ -14,12 +14,15 @@ from sqlalchemy.engine import Connection, Engine
 
 from gateway.audit import Event
 from gateway.management.index import movements, people, trail
+from gateway.management.index.counting import increment
 from gateway.management.index.movements import Inpatient
 from gateway.management.registry import NotTaken, check_patient, check_text
 from gateway.management.routing import Rules, join_patient, split_patient
 from gateway.management.stays import NOWHERE, Place
 from gateway.middleware.movement import Change, Movement
 
+_ONE_AT_A_TIME = "census"
+"""A counter whose row stays locked until the commit: on PostgreSQL two movements could else pass each other."""
 _AHEAD_S = 86400.0
 """A sender's clock may be wrong by so much, or its time zone; more is no clock."""
 
@@ -67,6 +70,7 @@ class Occupancy:
         if movement.change is Change.MERGE:
             return self._merge(movement, actor)
         with self._engine.begin() as connection:
+            increment(connection, _ONE_AT_A_TIME)
             _check_authority(connection, movement)
             before = _place(connection, movement)
             if is_told:

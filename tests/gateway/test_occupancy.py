@@ -3,6 +3,7 @@
 import time
 import unicodedata
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from gateway.management.index import movements, trail
 from gateway.management.occupancy import Moved, Occupancy
 from gateway.management.registry import NotTaken
-from gateway.management.stays import Place
+from gateway.management.stays import Place, stays
 from gateway.middleware.movement import Change, Movement
 from tests.support.gateway_office import Office
 from wire import objects
@@ -287,6 +288,19 @@ def test_names_and_beds_are_listed_as_they_were_said_last(desk: Desk) -> None:
         ("P-2", "1", ""),
         ("P-1", "2", "Hong^Gildong=洪^吉童=홍^길동"),
     ]
+
+
+def test_whoever_says_what_at_the_same_time_the_stays_follow_from_all_of_it(desk: Desk) -> None:
+    def tell(number: int) -> None:
+        for step in range(8):
+            desk.say("transfer", f"W{(number + step) % 3}", bed=str(number), ago_s=1.0 + number + step * 10)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(tell, range(4)))
+    with desk.engine.connect() as connection:
+        said = movements.movements_of(connection, "P-1", "")
+        kept = [one.stay for one in movements.history(connection, "P-1", "")]
+    assert len(said) == 32 and kept == stays(said)
 
 
 def test_each_change_stands_in_the_audit_trail_once(desk: Desk) -> None:
