@@ -18,6 +18,7 @@ from gateway.delivery.lanes import Lanes
 from gateway.delivery.link import Link, LinkDown
 from gateway.delivery.presence import Presence
 from gateway.delivery.pump import Pump
+from gateway.delivery.recall import Recall
 from gateway.delivery.requests import Requests
 from gateway.delivery.turns import Turns
 from gateway.delivery.uploads import Uploads
@@ -93,6 +94,7 @@ class Core:
         self._replay = Replay(engine)
         self._asks = Asks(engine, self._census, self._herald, pacs, config, uploads, self._health.request_failed)
         self._requests = self._answering(Orders(engine, self._census, layers), announcer, registry)
+        self._recall = Recall(engine, pacs, self._lost)
         self._lanes = Lanes(self._handle, self._health.request_failed)
         self._lost_objects: set[str] = set()
         self._wake = asyncio.Event()
@@ -108,7 +110,8 @@ class Core:
     def _wire(self) -> None:
         """Who hears of what."""
         self._requests.on_served = self._evictor.served
-        self._requests.on_evicted = self._recall
+        self._requests.on_evicted = lambda object_id: self._loop_call(self._recall.evicted, object_id)
+        self._requests.on_gone = self._recall.ordered
         self._evictor.on_evicted = lambda: self._loop_call(self._requests.forget_grants)
         self._herald.on_told = self._requests.forget_grants
         self._herald.on_people = self._follow
@@ -129,6 +132,7 @@ class Core:
                     group.create_task(self._health.keep_going(name, step))
         finally:
             await self._lanes.stop()
+            await self._recall.stop()
             await self._asks.stop()
             if self._link.connected.is_set():
                 with contextlib.suppress(LinkDown, TimeoutError):
@@ -250,10 +254,6 @@ class Core:
         self._lost_objects.add(object_id)
         self._requests.forget_grants()
         self._wake.set()
-
-    def _recall(self, object_id: str) -> None:
-        """Somebody wants what was evicted. Called in a thread."""
-        self._loop_call(self._lost, object_id)
 
     def _loop_call(self, function: Callable[..., None], *arguments: str) -> None:
         if self._loop is not None:

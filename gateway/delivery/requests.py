@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from sqlalchemy.engine import Engine
 
@@ -62,7 +62,8 @@ class Requests:
     ) -> None:
         """``herald`` catches up before a Sync is answered, so that the answer is complete.
 
-        ``on_served`` is called with an object that is wanted, ``on_evicted`` in a thread with one whose file went.
+        ``on_served`` is called with an object that is wanted, ``on_evicted`` in a thread with one whose file went;
+        ``on_gone`` with the recipient and the study of an order that lacks its files: it says whether they come.
         """
         self._engine = engine
         self._vault = vault
@@ -79,6 +80,7 @@ class Requests:
         self._asks = asks
         self.on_served: Callable[[str], None] = lambda object_id: None
         self.on_evicted: Callable[[str], None] = lambda object_id: None
+        self.on_gone: Callable[[str, str], Awaitable[bool]] = _nothing_comes
         self._accounts = asks.accounts
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
         self._told = 0
@@ -260,6 +262,8 @@ class Requests:
 
     async def _order(self, device: Device, profile: Profile, order: Order) -> Reply:
         verdict = await asyncio.to_thread(self._orders.take, profile, order)
+        if verdict == "gone" and await self.on_gone(profile.reference, encode_reference(order.study)):
+            verdict = "busy"  # the device asks again after a while
         outcome: Outcome = "success" if verdict == "done" else "refused"
         reason = "" if verdict == "done" else verdict
         study = encode_reference(order.study)
@@ -292,6 +296,10 @@ class Requests:
             )
         _log.info("study %s %s by device %s in layer %s", study_ref, receipt.event, device.device, receipt.layer)
         return True
+
+
+async def _nothing_comes(_recipient: str, _study: str) -> bool:
+    return False
 
 
 def _answer_to(request: Request, reply: Reply) -> Answer:

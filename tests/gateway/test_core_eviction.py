@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.studies import Made, demo_studies
-from tests.support.broker_process import wait_until
+from tests.support.broker_process import free_port, wait_until
 from tests.support.gateway_devices import WireDevice, header_of
 from tests.support.gateways import RunningGateway
+from tests.support.pacs import Modality, Orthanc
+from tests.support.pacs_desk import settings_of
 from wire.messages import Done, Gone, ObjectEntry, Order, Refused
 from wire.names import encode_reference
 
@@ -77,6 +79,37 @@ def test_an_evicted_object_is_gone_and_made_again(gateway: RunningGateway) -> No
         assert f"{encode_reference(fresh.object)}.sealed" in {path.name for path in objects.glob("*/*.sealed")}
     finally:
         device.stop()
+
+
+@pytest.mark.peer("Orthanc")
+def test_an_evicted_study_comes_again_from_the_pacs(tmp_path: Path, made: Made) -> None:
+    port = free_port()
+    with Orthanc(tmp_path / "orthanc", [Modality("MPACS", port)]) as pacs:
+        pacs.put(made.files)
+        store = {**SETTINGS["store"], "archive_gb": TINY_GB, "objects_gb": TINY_GB}
+        settings = {**SETTINGS, "store": store, "pacs": [settings_of(pacs, "get")]}
+        with RunningGateway(tmp_path / "state", settings=settings, dicom_port=port) as gateway:
+            gateway.cli("profile", "add", "doctor", "D-1", "--attends", "*")
+            gateway.store(made.files)
+            gateway.wait_studies(1)
+            for files in ("archive/**/*.dcm", "objects/**/*.sealed"):
+                wait_until(lambda: not list(gateway.folder.glob(files)), 30, "everything is evicted")  # noqa: B023
+            squeeze(gateway, archive_gb=1.0, objects_gb=1.0)
+            device = doctor_of(gateway)
+            try:
+                (study,) = device.current().values()
+                recipient = device.welcome.enrolled.recipients[0].recipient
+                order = Order(kind="doctor", recipient=recipient, study=study.study, layer="original", series=[])
+                assert device.ask(order) == Refused(reason="busy")
+                wait_until(lambda: isinstance(device.ask(order), Done), 60, "the files came")
+                before = {one.object for one in displays(device)}
+                entry = displays(device)[0]
+                assert device.ask(device.want(entry, [(0, 0)])) == Gone(object=entry.object)
+                device.wait(
+                    lambda: any(one.object not in before for one in displays(device)), "its pictures are made again", 60
+                )
+            finally:
+                device.stop()
 
 
 def test_an_evicted_study_is_gone_until_it_comes_again(gateway: RunningGateway, made: Made) -> None:

@@ -1,0 +1,96 @@
+"""What is wanted and was evicted is fetched again from the PACS, without anybody's asking for that."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from sqlalchemy.engine import Engine
+
+from gateway.management.index import arrivals_read, deliveries, told
+from gateway.middleware.pacs.client import PacsClient
+from gateway.middleware.pacs.errors import PacsError
+
+_log = logging.getLogger(__name__)
+
+_RESTS_S = 60.0
+"""A study that could not be fetched is left alone so long."""
+_REMEMBERED = 1000
+
+
+class Recall:
+    """One for the core. Who wants is judged before; here a study is only fetched."""
+
+    def __init__(self, engine: Engine, pacs: PacsClient, on_lost: Callable[[str], None]) -> None:
+        """``on_lost`` has an object forgotten, so that it is made again."""
+        self._engine = engine
+        self._on_lost = on_lost
+        self._looking: set[asyncio.Task[None]] = set()
+        self._pacs = pacs
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._failed: OrderedDict[int, float] = OrderedDict()
+
+    async def ordered(self, recipient: str, study_ref: str) -> bool:
+        """Whether files of a study that a recipient ordered a layer of are on their way now."""
+        return self._pacs.is_there and self._begin(await asyncio.to_thread(self._study_announced, recipient, study_ref))
+
+    def evicted(self, object_id: str) -> None:
+        """Somebody wants an object whose file went: it is made again of the files that are here, or come now."""
+        task = asyncio.create_task(self._wanted(object_id))
+        self._looking.add(task)
+        task.add_done_callback(self._looking.discard)
+
+    async def _wanted(self, object_id: str) -> None:
+        if self._pacs.is_there:
+            self._begin(await asyncio.to_thread(self._study_of, object_id))
+        self._on_lost(object_id)  # not before: by the object its study is found
+
+    async def stop(self) -> None:
+        """Let go; what is being fetched comes all the same."""
+        tasks = [*self._tasks.values(), *self._looking]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, study: tuple[int, str] | None) -> bool:
+        if study is None:
+            return False
+        study_id, uid = study
+        if time.monotonic() - self._failed.get(study_id, float("-inf")) < _RESTS_S:
+            return False
+        if study_id not in self._tasks:
+            task = asyncio.create_task(self._fetch(study_id, uid))
+            self._tasks[study_id] = task
+            task.add_done_callback(lambda _: self._tasks.pop(study_id, None))
+        return True
+
+    async def _fetch(self, study_id: int, uid: str) -> None:
+        outcome: str
+        try:
+            outcome = (await self._pacs.retrieve(uid)).outcome
+        except PacsError as error:
+            outcome = type(error).__name__
+        if outcome != "complete":
+            self._failed[study_id] = time.monotonic()
+            if len(self._failed) > _REMEMBERED:
+                self._failed.popitem(last=False)
+        _log.info("what was evicted of a study was asked for again: %s", outcome)
+
+    def _study_announced(self, recipient: str, study_ref: str) -> tuple[int, str] | None:
+        with self._engine.connect() as connection:
+            study_id = told.study_announced(connection, recipient, study_ref)
+        return None if study_id is None else self._lacking(study_id)
+
+    def _study_of(self, object_id: str) -> tuple[int, str] | None:
+        with self._engine.connect() as connection:
+            found = deliveries.object_by_id(connection, object_id)
+        return None if found is None else self._lacking(found.study_id)
+
+    def _lacking(self, study_id: int) -> tuple[int, str] | None:
+        """The study's id and UID if some of its files were evicted."""
+        with self._engine.connect() as connection:
+            study = arrivals_read.study_by_id(connection, study_id)
+            if study is None or not arrivals_read.instances_of(connection, study_id, "evicted"):
+                return None
+        return study_id, study.StudyInstanceUID
