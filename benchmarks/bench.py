@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.alike import refusals
+from benchmarks.display import display_entries
 from benchmarks.harness import Device, Gateway, send
 from benchmarks.layers import layer_entries
 from benchmarks.many import slowed
@@ -88,6 +89,7 @@ def measure(folder: Path, quick: bool) -> list[dict[str, Any]]:
     peer = "the same of a study that nobody knows"
     results.append(_entry("refusal_of_a_forbidden_study", forbidden * 1000, "ms", peer, unknown * 1000))
     results += [_entry(**row) for row in layer_entries(folder / "layers", quick)]
+    results += [_entry(**row) for row in display_entries(folder / "display", quick)]
     results += [_entry(**row) for row in web_entries(folder / "web", quick)]
     return results
 

@@ -1,7 +1,6 @@
 """Draws a view. The only module that knows pygame's surfaces and fonts; decides nothing."""
 
 import os
-from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -41,7 +40,6 @@ class Painter:
         # Glyphs of this font fill about 1.45 times the size that it is asked for.
         self._fonts = {size: pygame.font.Font(path, int(layout.unit * size / 1.25)) for size in (_SMALL, 1.0, 1.6)}
         self._places: list[tuple[Box, str]] = []
-        self._text = lru_cache(maxsize=256)(self._render)
 
     # ── all of it ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,7 +98,7 @@ class Painter:
     def _head(self, view: View) -> None:
         head, unit = self.layout.head, self.layout.unit
         clock = self._say(view.clock, head, _TEXT, "right")
-        self._say(view.label, Box(head.x, head.y, head.w - clock - unit, head.h), _TEXT)
+        self._say(view.label, Box(head.x, head.y, head.w - clock - unit * 4, head.h), _TEXT)
         banner = self.layout.banner
         back, front = _BANNER[view.level]
         self._fill(banner, back, unit // 4)
@@ -158,11 +156,10 @@ class Painter:
             self._card(cards[index], place)
             self._places.append((place, cards[index].study))
         if len(page) < len(cards):
-            last = places[-1]
-            width, height = self.layout.unit * 4, self.layout.unit
-            corner = Box(last.x + last.w - width, last.y + last.h - height, width, height)
+            head = self.layout.head
+            beside_clock = Box(head.x, head.y, head.w - self.layout.unit * 4, head.h)
             number = f"{page.start // len(places) + 1} / {-(-len(cards) // len(places))}"
-            self._say(number, corner, _FAINT, "right", _SMALL)
+            self._say(number, beside_clock, _FAINT, "right", _SMALL)
 
     def _card(self, card: Card, box: Box) -> None:
         unit = self.layout.unit
@@ -191,7 +188,7 @@ class Painter:
         shown = self._fit(text, size, box.w)
         if not shown:
             return 0
-        image = self._text(shown, size, color)
+        image = self._render(shown, size, color)
         moved = self._moved(box)
         left = {"left": 0, "right": box.w - image.get_width(), "center": (box.w - image.get_width()) // 2}[side]
         self._surface.blit(image, (moved.x + left, moved.y + (box.h - image.get_height()) // 2))
