@@ -207,10 +207,8 @@ class Uploads:
     def _note(self, device: str, object_id: str, became: Became) -> None:
         with self._engine.begin() as connection:
             if uploads.find(connection, device, object_id) is None:
-                study, instance = became.StudyInstanceUID, became.SOPInstanceUID
-                row = Uploaded(
-                    device, object_id, study, instance, time.time(), self._settings.pacs, 0.0, None, None, ""
-                )
+                study, instance, pacs = became.StudyInstanceUID, became.SOPInstanceUID, self._settings.pacs
+                row = Uploaded(device, object_id, study, instance, time.time(), pacs, 0.0, None, "", None, "")
                 uploads.add(connection, row)
 
     def sweep(self) -> None:

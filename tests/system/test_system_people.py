@@ -14,7 +14,7 @@ from tests.support.devices import RunningDevice
 from tests.support.gateways import RunningGateway, program
 from tests.support.pacs import Modality, Orthanc
 
-pytestmark = pytest.mark.peer("Orthanc")
+pytestmark = [pytest.mark.peer("Orthanc"), pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from benchmarks.studies import LEE
-from tests.support.broker_process import wait_until
+from tests.support.broker_process import free_port, wait_until
 from tests.support.cutting import CuttingProxy
 from tests.support.devices import RunningDevice
 from tests.support.gateways import RunningGateway, program
 from tests.support.pacs import Modality, Orthanc
 from tests.support.reports import pdf
 
-pytestmark = pytest.mark.peer("Orthanc")
+pytestmark = [pytest.mark.peer("Orthanc"), pytest.mark.timeout(300)]
 
 PHOTO = "1.2.840.10008.5.1.4.1.1.77.1.4"
 PDF = "1.2.840.10008.5.1.4.1.1.104.1"
@@ -26,7 +26,10 @@ PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
-    with Orthanc(tmp_path_factory.mktemp("pacs") / "orthanc", [Modality("MPACS", 1)]) as running:
+    """It knows where the gateway is, and so whom to tell what it keeps."""
+    known = [Modality("MPACS", free_port())]
+    with Orthanc(tmp_path_factory.mktemp("pacs") / "orthanc", known) as running:
+        running.gateway_port = known[0].port  # type: ignore[attr-defined]
         yield running
 
 
@@ -38,7 +41,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc) -> Itera
         "pacs": [pacs],
         "uploads": {"pacs": "main"},
     }
-    with RunningGateway(tmp_path_factory.mktemp("core") / "state", settings=settings) as running:
+    folder = tmp_path_factory.mktemp("core") / "state"
+    with RunningGateway(folder, settings=settings, dicom_port=orthanc.gateway_port) as running:  # type: ignore[attr-defined]
         running.cli("profile", "add", "patient", LEE.identifier, "--name", LEE.name)
         running.cli("profile", "add", "doctor", "D-1", "--name", "이^의사", "--attends", LEE.identifier)
         running.cli("profile", "add", "doctor", "D-2")
@@ -102,7 +106,8 @@ def test_a_photo_and_a_pdf_over_a_link_that_is_cut_twice(
                                           "--json"))  # fmt: skip
             assert proxy.made == 2
             uid = sent["SOPInstanceUID"]
-            wait_until(lambda: is_confirmed(gateway, uid), 60, "the PACS has the photo")
+            wait_until(lambda: is_confirmed(gateway, uid), 60, "the PACS keeps the photo")
+            assert "a PACS keeps 1 of 1 instances" in gateway.log
             check_in_pacs(orthanc, uid, PHOTO, tmp_path)
             # The same again is the same instance, and nothing is sent.
             again = device.call("send", str(photo), "--patient", LEE.identifier, "--description", "왼쪽 발", "--json")

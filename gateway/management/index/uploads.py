@@ -22,10 +22,12 @@ uploads = sa.Table(
     sa.Column("pacs", sa.String(32), nullable=False),
     sa.Column("tried_at", sa.Float, nullable=False),
     sa.Column("sent_at", sa.Float, nullable=True),
+    sa.Column("transaction_uid", sa.String(64), nullable=False),
     sa.Column("confirmed_at", sa.Float, nullable=True),
     sa.Column("reason", sa.String(256), nullable=False),
 )
-"""Times in POSIX seconds. ``pacs`` is where it is to go, empty for nowhere; ``reason`` why it is not there yet."""
+"""Times in POSIX seconds. ``pacs`` is where it is to go, empty for nowhere; ``transaction_uid`` that of the storage
+commitment that was asked for, empty before; ``reason`` why it is not there yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Uploaded:
     pacs: str
     tried_at: float
     sent_at: float | None
+    transaction_uid: str
     confirmed_at: float | None
     reason: str
 
@@ -76,7 +79,7 @@ def listed(connection: Connection, limit: int = 1000) -> list[Uploaded]:
 
 
 def note(connection: Connection, device: str, object_id: str, **values: float | str | None) -> None:
-    """Change ``tried_at``, ``sent_at``, ``confirmed_at`` or ``reason``."""
+    """Change ``tried_at``, ``sent_at``, ``transaction_uid``, ``confirmed_at`` or ``reason``."""
     connection.execute(sa.update(uploads).where(_key(device, object_id)).values(**values))
 
 
