@@ -23,6 +23,7 @@ _STUDY = frozenset(
         "00081030",  # StudyDescription
         "0020000D",  # StudyInstanceUID
         "00380300",  # CurrentPatientLocation
+        "00401003",  # RequestedProcedurePriority
         "04000561",  # OriginalAttributesSequence: the mark of text that was guessed
     }
 )

@@ -69,6 +69,7 @@ STUDY = tags(
     "PerformingPhysicianIdentificationSequence",
     "NameOfPhysiciansReadingStudy",
     "PhysiciansReadingStudyIdentificationSequence",
+    "RequestedProcedurePriority",
     "CurrentPatientLocation",
     "PatientInstitutionResidence",
     "AdmissionID",

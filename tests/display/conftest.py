@@ -13,11 +13,12 @@ from tests.support.gateways import RunningGateway
 WARD = "3병동"
 
 
-def in_bed(location: str):
+def in_bed(location: str, priority: str = "ROUTINE"):
     """What puts a header's patient there."""
 
     def change(dataset: Dataset) -> None:
         dataset.CurrentPatientLocation = location
+        dataset.RequestedProcedurePriority = priority
 
     return change
 
@@ -34,7 +35,7 @@ def ward(tmp_path: Path) -> Iterator[RunningGateway]:
 def studies(ward: RunningGateway, tmp_path: Path) -> list[Made]:
     """Two series of CT, in the gateway."""
     made = [
-        long_ct(tmp_path, 12, HONG, "first", change=in_bed("W3^301^2")),
+        long_ct(tmp_path, 12, HONG, "first", change=in_bed("W3^301^2", "STAT")),
         long_ct(tmp_path, 6, LEE, "second", description="흉부 CT", change=in_bed("W3^302^1")),
     ]
     for one in made:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.studies import Made
+from device_client.display.board import read_board
 from device_client.display.layout import arrange
 from tests.support.devices import RunningDevice
 from tests.support.displays import AMBER, GREEN, RED, RunningDisplay, share_of, wait_for
@@ -33,6 +34,11 @@ def test_the_ward_on_screens_of_any_size_then_stale_and_hidden(
 ) -> None:
     beds = [(one["CurrentPatientLocation"], one["PatientNamePhonetic"]) for one in display.board()["studies"]]
     assert sorted(beds) == [("W3^301^2", "홍^*동"), ("W3^302^1", "이^*희")]
+    board = read_board(display.board())
+    assert [(one.name, one.bed, one.urgent) for one in board.studies] == [
+        ("홍*동", "301-2", True),
+        ("이*희", "302-1", False),
+    ]
     for size in SIZES:
         shot = display.screenshot(tmp_path / f"{size}.png", size)
         assert f"{shot.width}x{shot.height}" == size
