@@ -29,6 +29,7 @@ from device_client.retry import Retry
 from device_client.session import Body, Session
 from device_client.shut_out import ShutOut
 from device_client.store.state import State
+from device_client.tasks import end
 from device_client.tls import authority_context, parse_broker
 from device_client.wiping import Wiping
 from wire import messages, topics
@@ -102,9 +103,7 @@ class Agent:
             for task in done:
                 task.result()
         finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+            await end(work)
             await self._close_store()
             self.disk.close()
 
