@@ -28,7 +28,7 @@ class PacsTls(Struct, frozen=True, forbid_unknown_fields=True):
 class Pacs(Struct, frozen=True, forbid_unknown_fields=True):
     """One PACS: by DIMSE (``aet``, ``host``, ``port``) or by DICOMweb (``dicomweb``).
 
-    ``at_once`` associations or HTTP requests at most, ``per_minute`` of them begun: no ward stops a hospital.
+    ``at_once`` fetches and as many searches at most, ``per_minute`` of them begun: no ward stops a hospital.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]

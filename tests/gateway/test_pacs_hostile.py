@@ -204,6 +204,28 @@ def test_a_burst_is_let_through_and_then_requests_come_evenly(monkeypatch: pytes
     assert len(slept) == 20 and sum(slept) == pytest.approx(20.0)
 
 
+def test_a_search_does_not_wait_behind_what_is_fetched() -> None:
+    made = Peer(Pacs("a", aet="A", host="h", port=1, at_once=1), object())  # type: ignore[arg-type]
+    with made.turn(), made.turn(is_search=True):
+        assert made.status()["tried_at"]
+
+
+def test_one_that_was_away_a_moment_ago_keeps_no_other_waiting(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def away(connection: socket.socket) -> None:
+        connection.recv(65536)
+        asked.set()
+
+    with peer(away) as port, desk(
+        tmp_path / "state", {"name": "away", "aet": "AWAY", "host": "127.0.0.1", "port": port, "tries": 1}
+    ) as at:
+        assert at.service.find(Query()).away and asked.is_set()
+        asked.clear()
+        assert at.service.find(Query()).away and not asked.is_set()
+        assert at.service.find(Query(), ["away"]).away and asked.is_set(), "who names it has it asked"
+
+
 def test_what_a_turn_raises_is_what_status_says() -> None:
     made = Peer(Pacs("a", aet="A", host="h", port=1), object())  # type: ignore[arg-type]
     with pytest.raises(PacsAway), made.turn():

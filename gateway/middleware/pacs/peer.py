@@ -17,6 +17,7 @@ from gateway.middleware.pacs.query import Query, Stored
 
 _T = TypeVar("_T")
 _WAIT_S = 120.0
+_RESTS_S = 15.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 
@@ -64,10 +65,18 @@ class Peer:
     error: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _next_at: float = 0.0
+    _rests_until: float = float("-inf")
     _places: threading.BoundedSemaphore = field(init=False)
+    _searches: threading.BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         self._places = threading.BoundedSemaphore(self.settings.at_once)
+        self._searches = threading.BoundedSemaphore(self.settings.at_once)
+
+    @property
+    def rests(self) -> bool:
+        """Whether it was away a moment ago: then whoever can do without it does not wait for it again."""
+        return time.monotonic() < self._rests_until
 
     @property
     def name(self) -> str:
@@ -75,12 +84,14 @@ class Peer:
         return self.settings.name
 
     @contextmanager
-    def turn(self) -> Iterator[Way]:
+    def turn(self, is_search: bool = False) -> Iterator[Way]:
         """Held while the PACS works for us: no more at once, and no more a minute, than is allowed.
 
+        Searches have places of their own, so that they do not wait behind studies that take minutes.
         Raises PacsAway when there was no turn within two minutes; notes what the body raises.
         """
-        if not self._places.acquire(timeout=_WAIT_S):
+        places = self._searches if is_search else self._places
+        if not places.acquire(timeout=_WAIT_S):
             raise PacsAway(f"{self.name}: too much is asked of it already")
         try:
             self._pace()
@@ -89,10 +100,12 @@ class Peer:
                 yield self.way
             except PacsError as error:
                 self.error = str(error)
+                if isinstance(error, PacsAway):
+                    self._rests_until = time.monotonic() + _RESTS_S
                 raise
-            self.answered_at, self.error = time.time(), ""
+            self.answered_at, self.error, self._rests_until = time.time(), "", float("-inf")
         finally:
-            self._places.release()
+            places.release()
 
     def _pace(self) -> None:
         """A short burst is let through; after that the requests come evenly."""

@@ -117,9 +117,11 @@ class Retrieval:
         if whole and not scope.must_ask and (done := self._from_what_is_known(whole)):
             return done
         reasons = []
-        for peer in self._peers:
+        # One that was away a moment ago comes last, and is not waited for.
+        for peer in sorted(self._peers, key=lambda peer: peer.rests):
+            tries = 1 if peer.rests else peer.settings.tries
             try:
-                inventory = with_tries(peer.settings.tries, lambda peer=peer: take_stock(peer, scope), self._stop)  # type: ignore[misc]
+                inventory = with_tries(tries, lambda peer=peer: take_stock(peer, scope), self._stop)  # type: ignore[misc]
             except PacsError as error:
                 reasons.append(f"{peer.name}: {error}")
                 continue
@@ -232,7 +234,7 @@ def take_stock(peer: Peer, scope: Scope) -> Inventory:
     filters = {"StudyInstanceUID": scope.StudyInstanceUID}
     if scope.SeriesInstanceUID:
         filters["SeriesInstanceUID"] = scope.SeriesInstanceUID
-    with peer.turn() as way:
+    with peer.turn(is_search=True) as way:
         several = list(way.find(Query("SERIES", filters, max(MOST_HITS, _MOST_SERIES))))
         for hit in several:
             series = value(hit, _SERIES_UID)

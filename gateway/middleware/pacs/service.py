@@ -76,15 +76,18 @@ class PacsService:
     # ── asking ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def find(self, query: Query, pacs: Sequence[str] = ()) -> Found:
-        """See ``PacsClient.find``."""
+        """See ``PacsClient.find``. One that was away a moment ago is asked again only where it is named."""
         query.check()
         chosen = self._chosen(pacs)
         most = min(query.most, MOST_EVER)
         found = Found()
 
         def ask(peer: Peer) -> list[dict[str, Any]]:
+            if peer.rests and not pacs:
+                raise PacsAway(peer.error)
+
             def once() -> list[dict[str, Any]]:
-                with peer.turn() as way:
+                with peer.turn(is_search=True) as way:
                     return list(way.find(Query(query.level, query.filters, most)))
 
             return with_tries(_FIND_TRIES, once, self._stop)
@@ -109,7 +112,7 @@ class PacsService:
     def echo(self, pacs: str) -> None:
         """Raises PacsError where it does not answer."""
         (peer,) = self._chosen([pacs])
-        with peer.turn() as way:
+        with peer.turn(is_search=True) as way:
             way.echo()
 
     def store(self, pacs: str, path: Path) -> Stored:
