@@ -217,9 +217,10 @@ def test_one_that_was_away_a_moment_ago_keeps_no_other_waiting(tmp_path: Path) -
         connection.recv(65536)
         asked.set()
 
-    with peer(away) as port, desk(
-        tmp_path / "state", {"name": "away", "aet": "AWAY", "host": "127.0.0.1", "port": port, "tries": 1}
-    ) as at:
+    with (
+        peer(away) as port,
+        desk(tmp_path / "state", {"name": "away", "aet": "AWAY", "host": "127.0.0.1", "port": port, "tries": 1}) as at,
+    ):
         assert at.service.find(Query()).away and asked.is_set()
         asked.clear()
         assert at.service.find(Query()).away and not asked.is_set()
