@@ -182,6 +182,43 @@ def test_text_that_was_guessed_is_marked(page: Page, gateway: RunningGateway, tm
     assert not faults(page) and not sticks_out(page)
 
 
+FRAMES = """async () => {
+  const times = [];
+  let last = performance.now();
+  const end = document.documentElement.scrollHeight - innerHeight;
+  for (let at = 0; at < end; at += 120) {
+    window.scrollTo(0, at);
+    await new Promise(requestAnimationFrame);
+    const now = performance.now();
+    times.push(now - last);
+    last = now;
+  }
+  window.scrollTo(0, end);
+  return times.sort((a, b) => a - b);
+}"""
+
+
+@pytest.mark.long
+def test_a_hundred_studies_scroll(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
+    """Every row is there, and no step of the scrolling lays out more than what comes into sight."""
+    before = page.locator(".row-link").count()
+    made = [long_ct(tmp_path, 1, HONG, f"many-{number}", f"Abdomen no{number}x") for number in range(100)]
+    gateway.store([path for study in made for path in study.files])
+    gateway.wait_studies(100 + before, timeout_s=170)
+    expect(page.locator(".row-link")).to_have_count(100 + before, timeout=60_000)
+    expect(page.locator(".row-progress")).to_have_count(0, timeout=60_000)
+    quiet(page)
+    times = page.evaluate(FRAMES)
+    assert len(times) > 50
+    print(f"{len(times)} frames: median {times[len(times) // 2]:.0f} ms, 95 % {times[len(times) * 19 // 20]:.0f} ms, "
+          f"longest {times[-1]:.0f} ms")  # fmt: skip
+    expect(page.locator(".row .thumb img").last).to_be_visible()
+    page.evaluate("() => window.scrollTo(0, 0)")
+    page.locator("input[type=search]").fill("no77x")
+    expect(page.locator(".row-link")).to_have_count(1)
+    assert not faults(page)
+
+
 def test_a_new_version_is_offered_and_taken(page: Page, gateway: RunningGateway) -> None:
     """The shell stays as it is until the reader agrees; then the new one runs, and the store is as it was."""
     page.wait_for_function("() => navigator.serviceWorker.ready.then(() => true)")
