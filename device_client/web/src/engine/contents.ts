@@ -4,7 +4,7 @@ import { ApiError } from '../api';
 import type { Bytes } from '../wire/bytes';
 import { WireError } from '../wire/errors';
 import { segmentCount, segmentsOf } from '../wire/seal';
-import type { Blob } from './blobs';
+import type { Blob } from './blob';
 import type { StudyObject } from './groups';
 import { type Contents, type Picture, Reader } from './reader';
 import type { Store } from './store';

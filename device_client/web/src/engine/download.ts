@@ -9,7 +9,8 @@ import type { Pace } from '../wire/pace';
 import { type Ask, Receiver } from '../wire/receiver';
 import { segmentSpan } from '../wire/seal';
 import type { ObjectTopic } from '../wire/topics';
-import type { Blob, Blobs } from './blobs';
+import type { Blob } from './blob';
+import type { Blobs } from './blobs';
 import { steady } from './clock';
 import type { Held } from './ledger';
 

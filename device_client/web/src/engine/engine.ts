@@ -8,10 +8,11 @@ import { gatewayKeys } from '../wire/topics';
 import { Blobs } from './blobs';
 import { Clock, sleep } from './clock';
 import { Connection } from './connection';
-import { Database, TABLES, type Write } from './database';
+import { Database, TABLES } from './database';
 import * as documents from './documents';
 import { enrol } from './enrol';
 import { Household } from './household';
+import { Keyring } from './keyring';
 import * as pin from './pin';
 import { DEFAULT_SETTINGS } from './policy';
 import type { Calls, State } from './protocol';
@@ -44,7 +45,7 @@ export class Engine {
   #identity: vault.Identity | null = null;
   #keys: vault.DeviceKeys | null = null;
   #keySet: KeySet | null = null;
-  #secret: CryptoKey | null = null;
+  readonly #keyring: Keyring;
   #connection: Connection | null = null;
   #touchedAt = Date.now();
   // Changes of phase come one after the other.
@@ -55,6 +56,7 @@ export class Engine {
     private readonly clock: Clock,
     private readonly out: Out,
   ) {
+    this.#keyring = new Keyring(database, clock, () => this.#identity?.device, () => this.#erase());
     setInterval(() => this.#look(), LOOK_MS);
   }
 
@@ -90,7 +92,7 @@ export class Engine {
     this.#keySet = (await unpack(identity.root, identity.site, gatewayKeys(identity.site), identity.keySet)).keySet;
     await this.#describe(identity, keys);
     if (await this.#lockedAttempts()) return;
-    this.#secret = (await this.database.get<CryptoKey>('keys', 'secret')) ?? null;
+    await this.#keyring.load();
     await this.#advance();
   }
 
@@ -115,7 +117,7 @@ export class Engine {
 
   /** With the device secret at hand: as far as lease and PIN let it go. */
   async #advance(): Promise<void> {
-    if (!this.#secret) throw new ApiError('damaged', 'the device secret is not here');
+    if (!this.#keyring.secret) throw new ApiError('damaged', 'the device secret is not here');
     const lease = await vault.loadLease(this.database, this.clock.now());
     this.#set({ leaseExpires: lease?.expires ?? null });
     if (!lease) this.#set({ phase: { name: 'lease-ended' } });
@@ -125,7 +127,7 @@ export class Engine {
   }
 
   async #open(lease: Lease): Promise<void> {
-    const [identity, secret, keySet] = [this.#identity, this.#secret, this.#keySet];
+    const [identity, secret, keySet] = [this.#identity, this.#keyring.secret, this.#keySet];
     if (!identity || !secret || !keySet || this.household) return;
     const store = await Store.open(identity, await Blobs.open(), this.clock, this.database, secret, lease, keySet);
     this.household = await Household.open(store, this.state.settings, {
@@ -202,7 +204,7 @@ export class Engine {
     if (!this.state.pin.set || this.state.phase.name === 'locked') return;
     this.#disconnect();
     await this.#close();
-    this.#secret = null;
+    this.#keyring.secret = null;
     await this.#lockedAttempts();
     this.out.emit({ name: 'locked' });
   }
@@ -251,7 +253,7 @@ export class Engine {
     await Promise.race([between().catch(() => undefined), sleep(5)]);
     this.#disconnect();
     await this.database.clear(...TABLES);
-    this.#identity = this.#keys = this.#keySet = this.#secret = null;
+    this.#identity = this.#keys = this.#keySet = this.#keyring.secret = null;
     this.#set({
       phase: { name: 'not-enrolled' },
       identity: null,
@@ -295,60 +297,26 @@ export class Engine {
   async #unlock(given: string): Promise<void> {
     if (this.state.phase.name !== 'locked') return;
     try {
-      this.#secret = await vault.importSecret(await pin.unwrap(this.database, given));
+      await this.#keyring.unlock(given);
     } catch (error) {
-      if (error instanceof ApiError && error.code === 'pin-locked') await this.#erase();
-      else await this.#lockedAttempts();
+      // Erased everything after the last attempt: then there is no lock any more.
+      if (this.#identity) await this.#lockedAttempts();
       throw error;
     }
     await this.#advance();
   }
 
   async #setPin(given: string, current: string | undefined): Promise<void> {
-    pin.checkStrength(given);
-    let writes: Write[];
-    let secret = this.#secret;
-    if (this.state.pin.set) writes = await pin.wrap(given, await this.#proven(current ?? ''));
-    else {
-      // The browser does not give out the secret that is there: a new one, and the vault sealed under it.
-      const fresh = vault.newSecret();
-      secret = await vault.importSecret(fresh);
-      writes = [...(await pin.wrap(given, fresh)), await this.#resealed(secret)];
-    }
-    await this.database.write(writes);
-    this.#secret = secret;
+    await this.#keyring.setPin(given, this.state.pin.set ? (current ?? '') : null, this.household?.store ?? null);
     this.#set({ pin: { ...this.state.pin, set: true } });
-    if (this.household) {
-      // The store derives its key from the secret that it was opened with.
-      await this.#close();
-    }
+    // The store derives its key from the secret that it was opened with.
+    if (this.household) await this.#close();
     await this.#advance();
-  }
-
-  async #resealed(secret: CryptoKey): Promise<Write> {
-    if (this.household) return this.household.store.resealed(secret);
-    const lease = await vault.loadLease(this.database, this.clock.now());
-    if (!lease || !this.#secret || !this.#identity) throw new ApiError('lease-ended');
-    const { device } = this.#identity;
-    const secrets = await vault.openSecrets(this.database, await vault.storeKey(this.#secret, lease), device);
-    const key = await vault.storeKey(secret, lease);
-    return { table: 'facts', key: 'vault', value: await vault.sealSecrets(key, device, secrets) };
-  }
-
-  /** The device secret, once the PIN was given that wraps it. */
-  async #proven(current: string): Promise<Bytes> {
-    try {
-      return await pin.unwrap(this.database, current);
-    } catch (error) {
-      if (error instanceof ApiError && error.code === 'pin-locked') await this.#erase();
-      throw error;
-    }
   }
 
   async #removePin(current: string): Promise<void> {
     if (this.state.pin.required) throw new ApiError('refused', 'a doctor needs a PIN');
-    const secret = await vault.importSecret(await this.#proven(current));
-    await this.database.write(pin.unwrapWrites(secret));
+    await this.#keyring.removePin(current);
     this.#set({ pin: { ...this.state.pin, set: false } });
   }
 

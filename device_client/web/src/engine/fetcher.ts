@@ -9,7 +9,7 @@ import { decodeReference, encodeReference } from '../wire/names';
 import { Pace } from '../wire/pace';
 import type { Ask } from '../wire/receiver';
 import { objectRoot, type ObjectTopic } from '../wire/topics';
-import { fileBytes } from './blobs';
+import { fileBytes } from './blob';
 import { steady } from './clock';
 import { Download } from './download';
 import type { Held } from './ledger';

@@ -1,19 +1,20 @@
 /** An open store and what follows from its changes: what is fetched, shown, owed and dropped. Lives as long as the lease. */
 
-import { ApiError, type ApiEvent, type LayerProgress, type RecipientState, type Settings, type StorageState, type StudyItem } from '../api';
+import { ApiError, type ApiEvent, type RecipientState, type Settings, type StorageState, type StudyItem } from '../api';
 import type { WireError } from '../wire/errors';
 import { segmentCount } from '../wire/seal';
 import { ContentsCache } from './contents';
 import { Fetcher } from './fetcher';
 import { type Group, groupStudies, type StudyObject } from './groups';
 import type { Held } from './ledger';
+import { receiptsOwed } from './owed';
 import * as policy from './policy';
 import type { Screen } from './screen';
-import type { ReceiptRecord, Store } from './store';
-import { type ObjectState, recipientStates, recordOf, studyItem } from './views';
+import { Space } from './space';
+import type { Store } from './store';
+import { changeKey, type ObjectState, recipientStates, recordOf, studyItem } from './views';
 
 const SHOW_MS = 250;
-const RECEIPT_LAYERS: readonly string[] = ['thumbnail', 'display', 'report'];
 
 export interface HouseholdHooks {
   show(): void;
@@ -25,6 +26,7 @@ export interface HouseholdHooks {
 export class Household {
   readonly fetcher: Fetcher;
   readonly cache: ContentsCache;
+  readonly #space: Space;
   readonly screens = new Set<Screen>();
   groups: Group[] = [];
   // Studies that are fetched whole because somebody said so; until they are complete.
@@ -42,9 +44,15 @@ export class Household {
     this.fetcher = new Fetcher(store, {
       progressed: (id, received) => this.#progressed(id, received),
       completed: (id) => this.#completed(id),
-      makeRoom: (bytes, { held }) => this.#makeRoom(bytes, held),
+      makeRoom: (bytes, { held }) => this.#space.trim(bytes, held),
       storageFull: () => this.showSoon(),
       refuse: (error) => hooks.refuse(error),
+    });
+    this.#space = new Space(store, {
+      groups: () => this.groups,
+      open: () => new Set([...this.screens].map((screen) => screen.study)),
+      limitBytes: () => this.settings.storeLimitBytes,
+      evict: (group) => this.evict(group),
     });
     this.cache = new ContentsCache(store, (object) => this.fetcher.again(object.id));
   }
@@ -108,7 +116,7 @@ export class Household {
   takeSettings(settings: Settings): void {
     this.settings = settings;
     this.changed();
-    void this.#trim(0, null);
+    void this.#space.trim(0, null);
   }
 
   // ── what is asked ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -188,37 +196,6 @@ export class Household {
     for (const group of this.groups) if (!recordOf(this.store, group).pinned) await this.evict(group);
   }
 
-  async #makeRoom(bytes: number, held: Held): Promise<boolean> {
-    return this.#trim(bytes, held);
-  }
-
-  /** Drop what was unused for longest until `bytes` more fit. What is open, pinned, or newer than `forWhom` stays. */
-  async #trim(bytes: number, forWhom: Held | null): Promise<boolean> {
-    const open = new Set([...this.screens].map((screen) => screen.study));
-    const isOpen = forWhom !== null && [...this.screens].some((screen) => screen.study === forWhom.study);
-    const age = forWhom === null || isOpen ? Number.POSITIVE_INFINITY : this.#usedAt(forWhom);
-    const candidates = this.groups
-      .filter((group) => !open.has(group.ref) && !recordOf(this.store, group).pinned)
-      .map((group) => ({ group, usedAt: this.#lastUse(group), bytes: this.#displayBytes(group) }))
-      .filter((one) => one.bytes > 0 && one.usedAt < age);
-    const dropped = policy.toDrop(candidates, this.store.blobs.used, bytes, this.settings.storeLimitBytes);
-    for (const group of dropped ?? []) await this.evict(group);
-    return dropped !== null;
-  }
-
-  #usedAt(held: Held): number {
-    return Math.max(held.announcement.issued, this.store.record(held.recipient, held.study).usedAt);
-  }
-
-  #lastUse(group: Group): number {
-    return Math.max(...group.parts.map((held) => this.#usedAt(held)));
-  }
-
-  #displayBytes(group: Group): number {
-    const display = group.objects.filter(({ entry }) => entry.layer === 'display');
-    return display.reduce((sum, { id }) => sum + this.store.blobs.bytes(id), 0);
-  }
-
   // ── what follows ────────────────────────────────────────────────────────────────────────────────────────────────
 
   #progressed(id: string, received: number): void {
@@ -239,18 +216,7 @@ export class Household {
 
   /** Whether a study has become complete, and what receipts that owes. */
   async #settle(group: Group, isNews: boolean): Promise<void> {
-    const at = this.store.clock.now();
-    const due: ReceiptRecord[] = [];
-    for (const held of group.parts.filter((one) => one.announcement.settled)) {
-      for (const layer of new Set(held.announcement.objects.map((entry) => entry.layer))) {
-        const objects = group.objects.filter((object) => object.held === held && object.entry.layer === layer);
-        const isHere = objects.every((object) => this.fetcher.complete.has(object.id));
-        const key = `${held.recipient}/${held.study}/${layer}/received`;
-        if (!RECEIPT_LAYERS.includes(layer) || !isHere || this.store.receipts.has(key)) continue;
-        const { recipient, study, announcement } = held;
-        due.push({ recipient, study, sequence: announcement.sequence, layer, event: 'received', at, state: 'queued' });
-      }
-    }
+    const due = receiptsOwed(this.store, group, this.fetcher.complete, this.store.clock.now());
     if (due.length > 0) {
       await this.store.keepReceipts(due);
       this.hooks.receiptsDue();
@@ -331,22 +297,7 @@ export class Household {
     return recipientStates(this.store, this.store.ledger, this.store.clock.now());
   }
 
-  async storage(): Promise<StorageState> {
-    const { quota } = await navigator.storage.estimate().catch((): StorageEstimate => ({}));
-    const pinned = this.groups.filter((group) => recordOf(this.store, group).pinned);
-    return {
-      usedBytes: this.store.blobs.used,
-      limitBytes: this.settings.storeLimitBytes,
-      quotaBytes: quota ?? null,
-      persisted: await navigator.storage.persisted().catch(() => false),
-      pinnedBytes: pinned.flatMap((group) => group.objects).reduce((sum, { id }) => sum + this.store.blobs.bytes(id), 0),
-    };
+  storage(): Promise<StorageState> {
+    return this.#space.state();
   }
-}
-
-/** What of an item can change; attributes change only with the sequence. */
-function changeKey(item: StudyItem): string {
-  const layers = (all: LayerProgress[]): unknown => all.map((one) => [one.layer, one.receivedBytes, one.totalBytes, one.wanted]);
-  const { attributes: _attributes, series, layers: own, ...rest } = item;
-  return JSON.stringify([rest, layers(own), series.map((one) => [one.uid, layers(one.layers)])]);
 }

@@ -8,7 +8,7 @@ import type { ObjectEntry } from '../wire/messages';
 import * as objects from '../wire/objects';
 import { ChunkCipher, sealedSize, segmentsOf } from '../wire/seal';
 import type { DataSet } from '../api';
-import type { Blob } from './blobs';
+import type { Blob } from './blob';
 
 /** One part of an object as a person knows it. `start` and `end` are plaintext offsets. */
 export interface Picture {

@@ -92,3 +92,10 @@ export function recipientStates(store: Store, ledger: Ledger, nowMs: number): Re
     revoked: shelf.revoked,
   }));
 }
+
+/** What of an item can change; attributes change only with the sequence. */
+export function changeKey(item: StudyItem): string {
+  const layers = (all: LayerProgress[]): unknown => all.map((one) => [one.layer, one.receivedBytes, one.totalBytes, one.wanted]);
+  const { attributes: _attributes, series, layers: own, ...rest } = item;
+  return JSON.stringify([rest, layers(own), series.map((one) => [one.uid, layers(one.layers)])]);
+}
