@@ -36,11 +36,21 @@ def open_studies(store: Store) -> list[str]:
     return found
 
 
+def leaving_studies(store: Store) -> list[str]:
+    """Studies that heads name no more and that are deleted when the grace is over: whoever ended before kept them."""
+    shelves = [shelf for shelf in store.ledger.shelves.values() if not shelf.revoked]
+    return [study for shelf in shelves for study in shelf.unlisted]
+
+
 async def until_done(standing: Callable[[], Standing], timeout_s: float) -> None:
-    """Return when all that is announced is complete; Silent after ``timeout_s`` without any progress."""
+    """Return when all that is announced is complete, and what is announced no more is gone.
+
+    Silent after ``timeout_s`` without any progress.
+    """
     while True:
         now = standing()
-        if now.synced and not now.busy and now.store is not None and not open_studies(now.store):
+        is_settled = now.synced and not now.busy and now.store is not None
+        if is_settled and now.store is not None and not (open_studies(now.store) or leaving_studies(now.store)):
             return
         if time.monotonic() - now.progress_at > timeout_s:
             raise Silent(_reason(now, timeout_s))

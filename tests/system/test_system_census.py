@@ -14,6 +14,7 @@ from gateway.middleware.adt.listener import END, START
 from tests.gateway.test_adt_message import message
 from tests.support.broker_process import free_port
 from tests.support.certificates import self_signed
+from tests.support.devices import RunningDevice
 from tests.support.gateway_devices import WireDevice, attributes_of
 from tests.support.gateways import RunningGateway
 
@@ -76,6 +77,19 @@ def test_a_patient_is_admitted_moves_and_leaves(gateway: RunningGateway, wards: 
     assert [(one["ward"], one["bed"]) for one in stays] == [("W3", "301-2"), ("W5", "")]
     assert all(one["ends"] for one in stays)
     assert HONG.identifier not in gateway.log and "Gildong" not in gateway.log
+
+
+def test_a_display_that_comes_only_now_and_then_loses_who_has_left(
+    gateway: RunningGateway, wards: dict[str, WireDevice], tmp_path: Path
+) -> None:
+    gateway.cli("admit", HONG.identifier, "--ward", "W3")
+    device = RunningDevice(tmp_path / "display", gateway, "ward:W3")
+    device.call("run", "--once")
+    assert len(device.studies()) == 1
+    gateway.cli("transfer", HONG.identifier, "--ward", "W5")
+    shows(wards["W3"], 0, "the patient has left")
+    device.call("run", "--once")
+    assert device.studies() == []
 
 
 def test_a_table_of_all_inpatients(gateway: RunningGateway, wards: dict[str, WireDevice], tmp_path: Path) -> None:
