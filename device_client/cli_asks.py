@@ -5,7 +5,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +204,24 @@ def add_to(group: click.Group, ask: Ask, state_option: Callable[..., Any]) -> No
                     "study": uid, "description": description}  # fmt: skip
         stored = _with_bar(ask, question, "sent")
         _print_json(stored) if as_json else click.echo(f"stored in study {stored['StudyInstanceUID']}")
+
+    @group.command("break-glass")
+    @click.argument("patient")
+    @click.option("--issuer", default="", help="IssuerOfPatientID, where several patients have this ID.")
+    @click.option("--reason", required=True, help="Why; the administrator sees it, and it is recorded.")
+    @as_json_option
+    @state_option
+    def break_glass(patient: str, issuer: str, reason: str, as_json: bool) -> None:
+        """Take emergency access to PATIENT, for a time that the site sets.
+
+        Example: mpacs-device break-glass P-1001 --reason 'unconscious, no doctor of hers is here'
+        """
+        granted = ask({"op": "ask", "ask": "break_glass", "patient": patient, "issuer": issuer, "reason": reason})
+        if as_json:
+            _print_json(granted)
+        else:
+            until = datetime.fromtimestamp(granted["until"] / 1000, UTC).astimezone()
+            click.echo(f"until {until:%Y-%m-%d %H:%M}; this is recorded")
 
     @group.command()
     @click.argument("study")

@@ -128,6 +128,11 @@ class Uploads:
         if not done:
             return asks.Wanted(pages=[], ranges=[])
         self._coming.pop((device.device, object_id), None)
+        if (error := coming.work.exception()) is not None:
+            # It stays on the disk, and may well be taken when it is asked for again.
+            coming.receiving.close()
+            _log.warning("an upload could not be taken: %s", type(error).__name__)
+            return Refused(reason="busy")
         return coming.work.result()
 
     def _may(self, profile: Profile, ask: asks.Upload) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,11 @@ def orthanc(tmp_path_factory: pytest.TempPathFactory, made: list[Made]) -> Itera
 def gateway(tmp_path_factory: pytest.TempPathFactory, orthanc: Orthanc) -> Iterator[RunningGateway]:
     """D-1 attends all, D-2 nobody; both patients have profiles."""
     pacs = {"name": "main", "aet": orthanc.aet, "host": "127.0.0.1", "port": orthanc.port, "via": "get"}
-    settings: dict[str, Any] = {"delivery": {"settle_s": 0.5, "head_s": 3.0}, "pacs": [pacs]}
+    settings: dict[str, Any] = {
+        "delivery": {"settle_s": 0.5, "head_s": 3.0},
+        "pacs": [pacs],
+        "access": {"release": "manual"},
+    }
     with RunningGateway(tmp_path_factory.mktemp("core") / "state", settings=settings) as running:
         running.cli("profile", "add", "doctor", "D-1", "--name", "이^의사", "--attends", "*")
         running.cli("profile", "add", "doctor", "D-2", "--name", "Park^Doctor")
@@ -86,7 +91,6 @@ def test_search_request_share_and_take_back(
         assert all(one["pacs"] == ["main"] and not one["own"] for one in found["studies"])
         assert found["silent"] == []
         assert {one["PatientID"] for one in ask(first, "search")["studies"]} == {HONG.identifier, LEE.identifier}
-        assert {one["PatientID"] for one in ask(patient, "search")["studies"]} == {LEE.identifier}
         assert ask(second, "search")["studies"] == []
         table = first.call("search", "--name", "이*")
         assert "이 영희" in table
@@ -118,6 +122,31 @@ def test_search_request_share_and_take_back(
         ask(first, "unshare", uid, "--with", "doctor:D-2")
         wait_until(lambda: uids(second) == set(), 30, "it leaves the other's device")
         assert uids(first) == {uid}
+
+
+def test_the_patient_sees_what_is_released(
+    made: list[Made], orthanc: Orthanc, gateway: RunningGateway, tmp_path: Path
+) -> None:
+    """Held back until a doctor releases it; emergency access opens what is not one's own, for a time."""
+    first = RunningDevice(tmp_path / "first", gateway, "doctor:D-1")
+    second = RunningDevice(tmp_path / "second", gateway, "doctor:D-2")
+    patient = RunningDevice(tmp_path / "patient", gateway, f"patient:{LEE.identifier}")
+    uid = str(of(made, orthanc, LEE.identifier)[0].StudyInstanceUID)
+    ask(first, "request", uid, "--fetch")
+    assert ask(patient, "search", "--patient", LEE.identifier)["studies"] == []
+    patient.call("run", "--once")
+    assert uids(patient) == set()
+    assert "no such study" in refused(patient, "request", uid)
+    assert "no such study" in refused(second, "release", uid)
+    ask(first, "release", uid)
+    patient.call("run", "--once")
+    assert uids(patient) == {uid}
+    assert ask(second, "search")["studies"] == []
+    granted = ask(second, "break-glass", LEE.identifier, "--reason", "응급")
+    assert granted["until"] > time.time() * 1000
+    assert uid in {one["StudyInstanceUID"] for one in ask(second, "search")["studies"]}
+    trail = gateway.cli("audit", "show", json=True)
+    assert {"break-glass", "released", "search", "retrieve"} <= {one["event"] for one in trail}
 
 
 def test_commands_connect_by_themselves(
