@@ -1,10 +1,12 @@
 """``mpacs-gateway pacs``: the PACS that are asked for what is not here."""
 
+from dataclasses import replace
 from typing import Any
 
 import click
 import msgspec
 
+from gateway.audit import Event, Outcome
 from gateway.cli_support import fail, json_option, local_time, measured, print_json, state_option, table
 from gateway.config_pacs import Pacs, PacsTls
 
@@ -152,9 +154,13 @@ def find(state: Any, name: str, level: str, most: int, as_json: bool, **asked: s
         filters["Modality"] = filters.pop("ModalitiesInStudy")
     query = {"level": level.upper(), "filters": filters, "most": most}
     found = _ask(state, {"op": "find", "query": query, "pacs": [name]})
+    hits = [hit["attributes"] for hit in found["hits"]]
+    outcome: Outcome = "failed" if found["away"] else "success"
+    _account(
+        state, Event("search", "", outcome, "", f"pacs:{name}", asked["patient"], asked["study"], f"{len(hits)} hits")
+    )
     for away in found["away"]:
         fail(f"{away['pacs']}: {away['reason']}")
-    hits = [hit["attributes"] for hit in found["hits"]]
     if as_json:
         print_json(hits)
     else:
@@ -180,6 +186,9 @@ def get(state: Any, name: str, study: str, series: str, refresh: bool, as_json: 
     """
     question = {"op": "retrieve", "study": study, "series": series, "pacs": name, "must_ask": refresh}
     done = _ask(state, question)
+    outcome: Outcome = "success" if done["outcome"] == "complete" else "failed"
+    count = f"{done['from_pacs']} instances"
+    _account(state, Event("retrieve", "", outcome, whom=f"pacs:{name}", study=study, what=count))
     if as_json:
         print_json(done)
     else:
@@ -228,6 +237,17 @@ _COLUMNS = {
 def _shown(hit: dict[str, Any], tag: str) -> str:
     values = hit.get(tag, {}).get("Value") or []
     return ", ".join("=".join(v for v in one.values() if v) if isinstance(one, dict) else str(one) for one in values)
+
+
+def _account(state: Any, event: Event) -> None:
+    """A line of the audit trail, in the operator's name."""
+    from gateway import app
+    from gateway.management.index import trail
+
+    _, opened, _ = app.open_registry(state)
+    with opened.begin() as connection:
+        trail.record(connection, replace(event, who=app.operator()))
+    opened.dispose()
 
 
 def _ask(state: Any, question: dict[str, Any]) -> Any:
