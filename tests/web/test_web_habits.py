@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from pydicom import Dataset
 
 from benchmarks.studies import HONG, demo_studies, long_ct
 from tests.support import web_build
@@ -167,15 +168,20 @@ def test_large_text_and_a_phone_on_its_side(browser: Browser, page: Page, gatewa
         assert warning and warning["y"] + warning["height"] <= height and warning["x"] + warning["width"] <= width
 
 
+def _make_urgent(dataset: Dataset) -> None:
+    dataset.RequestedProcedurePriority = "STAT"
+
+
 def test_text_that_was_guessed_is_marked(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
-    """A header in UTF-8 that declares no character set: the name is read, and said to be guessed."""
-    file = long_ct(tmp_path, 1, HONG, "guessed").files[0]
+    """A header in UTF-8 that declares no character set: the name is read, and said to be guessed. Urgency too."""
+    file = long_ct(tmp_path, 1, HONG, "guessed", change=_make_urgent).files[0]
     data = file.read_bytes()
     at = data.index(b"\x08\x00\x05\x00CS")
     length = int.from_bytes(data[at + 6 : at + 8], "little")
     file.write_bytes(data[: at + 8] + b" " * length + data[at + 8 + length :])
     gateway.store([file])
     expect(page.locator(".row-link")).to_have_count(3)
+    expect(page.locator(".row", has_text="CT of many slices").locator(".mark.critical")).to_have_text("CRITICAL")
     expect(page.locator(".mark.guessed").first).to_have_text("Text guessed")
     page.locator(".row-link", has_text="CT of many slices").click()
     expect(page.locator(".study-head .mark.guessed")).to_be_visible()
