@@ -29,7 +29,8 @@ def add_to(group: click.Group, folder: Callable[[], Path], state_option: Callabl
 
         With --exec a lamp or a pager can follow: COMMAND runs without a shell, one at a time, with the event's name in
         MPACS_EVENT and its JSON on standard input; one that fails is said and passed over. Events: watching, connected,
-        disconnected, gateway, announced, progress, complete, gone, revoked, lease-ended, broken, evicted, refused.
+        disconnected, gateway, announced, progress, complete, gone, revoked, lease-ended, broken, no-room, evicted,
+        refused.
 
         Example: mpacs-device watch --event complete --exec '/usr/local/bin/lamp on'
         """

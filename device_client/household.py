@@ -30,6 +30,7 @@ class Household:
         self._on_due = on_due
         self.orders = Orders(store, layers)
         self._receipts = Receipts(store, self.orders.wants)
+        self._without_room = 0
         self._chores: set[asyncio.Task[None]] = set()
         for _, entry in store.ledger.wanted(layers, self.orders.wants):
             object_id = encode_reference(entry.object)
@@ -66,7 +67,11 @@ class Household:
             evicted = self.store.blobs.held() & {encode_reference(entry.object) for _, entry in given_up}
         except OSError:
             fits, evicted = [], set()  # the card has gone: what is on it will be found again when it comes back
+            given_up = []
         self.fetcher.want(fits)
+        if len(given_up) != self._without_room:
+            self._without_room = len(given_up)
+            self._events.tell("no-room", objects=len(given_up))
         if evicted:
             self._chore(self._evict(evicted))
         if studies:

@@ -19,6 +19,7 @@ class Lines:
         "revoked",
         "broken",
         "disk-full",
+        "no-room",
         "evicted",
     )
 
@@ -37,7 +38,7 @@ class Lines:
             growing = " (growing)" if event.get("settled") is False else ""
             self._print(f"{name}{study}{growing}", err=False)
         elif name in self._PROBLEMS:
-            facts = [str(event[key]) for key in ("reason", "recipient", "object", "code") if key in event]
+            facts = [str(event[key]) for key in ("reason", "recipient", "object", "objects", "code") if key in event]
             self._print(": ".join([name, *facts]), err=True)
 
     def _print(self, line: str, err: bool) -> None:

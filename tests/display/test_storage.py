@@ -62,6 +62,9 @@ def test_a_quota_keeps_the_newest_and_gives_up_the_oldest(
     assert storage.held_bytes(device.folder / "objects") <= quota
     kept = complete(device)
     assert sorted(kept.values()) == [False, True]
+    fresh = RunningDevice(tmp_path / "fresh", ward, "ward:W3")
+    done = run_once(fresh, "--quota-gb", str(quota / 1e9))
+    assert done.returncode == 0 and "no-room" in done.stderr and complete(fresh) == kept
     again = run_once(device)
     assert again.returncode == 0 and complete(device) == kept, "and does not fetch what it gave up"
     assert run_once(device, "--quota-gb", "0").returncode == 0 and all(complete(device).values())
