@@ -10,7 +10,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
-from gateway.management.index import arrivals_read, commitments, uploads
+from gateway.audit import Event
+from gateway.management.index import arrivals_read, commitments, trail, uploads
 from gateway.management.index.uploads import Uploaded
 from gateway.middleware.pacs.client import PacsClient
 from gateway.middleware.pacs.errors import PacsError, PacsRefused
@@ -107,6 +108,9 @@ class Forwarding:
     async def _note(self, one: Uploaded, **values: float | str | None) -> None:
         def note() -> None:
             with self._engine.begin() as connection:
+                if values.get("confirmed_at"):
+                    event = Event("forwarded", "gateway", whom=f"pacs:{one.pacs}", study=one.StudyInstanceUID)
+                    trail.record(connection, event)
                 uploads.note(connection, one.device, one.object, **{"tried_at": time.time(), "reason": "", **values})
 
         await asyncio.to_thread(note)

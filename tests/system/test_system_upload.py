@@ -108,6 +108,12 @@ def test_a_photo_and_a_pdf_over_a_link_that_is_cut_twice(
             uid = sent["SOPInstanceUID"]
             wait_until(lambda: is_confirmed(gateway, uid), 60, "the PACS keeps the photo")
             assert "a PACS keeps 1 of 1 instances" in gateway.log
+            noted = [
+                one["event"]
+                for one in gateway.cli("audit", "show", json=True)
+                if one.get("study") == sent["StudyInstanceUID"]
+            ]
+            assert {"uploaded", "forwarded"} <= set(noted)
             check_in_pacs(orthanc, uid, PHOTO, tmp_path)
             # The same again is the same instance, and nothing is sent.
             again = device.call("send", str(photo), "--patient", LEE.identifier, "--description", "왼쪽 발", "--json")
