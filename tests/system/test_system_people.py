@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies import HONG, LEE, Made, demo_studies
+from benchmarks.studies import HONG, LEE, Made, demo_studies, long_ct
 from tests.support.broker_process import free_port, wait_until
 from tests.support.devices import RunningDevice
 from tests.support.gateways import RunningGateway, program
@@ -180,3 +180,25 @@ def test_a_pacs_that_is_down_is_said(orthanc: Orthanc, gateway: RunningGateway, 
             assert "does not answer" in refused(device, "request", "1.2.3.4")
         finally:
             orthanc.start()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_300_slices_that_only_the_pacs_has(orthanc: Orthanc, gateway: RunningGateway, tmp_path: Path) -> None:
+    """Asked for by a device, told of as they come, and complete on it; asked for again they touch no PACS."""
+    study = long_ct(tmp_path, 300)
+    orthanc.put(study.files)
+    uid = str(study.StudyInstanceUID)
+    device = RunningDevice(tmp_path / "device", gateway, "doctor:D-1")
+    with device:
+        wait_until(lambda: (device.folder / "control.sock").exists(), 30, "the device's process")
+        assert ask(device, "request", uid)["state"] == "here"
+        wait_until(lambda: any(is_whole(one, 300) for one in device.studies()), 600, "all slices")
+        gets = orthanc.log.count("C-GET")
+        assert ask(device, "request", uid, "--fetch")["state"] == "here"
+        assert orthanc.log.count("C-GET") == gets
+
+
+def is_whole(study: dict[str, Any], pictures: int) -> bool:
+    layers = [series["layers"].get("display", {"complete": False, "frames": 0}) for series in study["series"]]
+    return sum(layer["frames"] for layer in layers if layer["complete"]) == pictures
