@@ -33,7 +33,7 @@ class ShutOut:
         reason = f"{error}: {_words(lease_ends_ms)}"
         if self._once:
             raise LinkRefused(reason)
-        return reason
+        return f"{reason} (it is tried again now and then, until this process is ended)"
 
 
 def _words(lease_ends_ms: int | None) -> str:

@@ -102,7 +102,10 @@ def init(state: State, config: Config) -> None:
         raise ConfigError(f"{path} is there already; change it with an editor, or choose another --state")
     text = _sample(config).encode()
     configuration.parse(text, "the configuration")
-    state.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        state.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{state.root} cannot be made ({error.strerror}): choose another --state") from None
     state.root.chmod(0o700)
     if not state.keys.exists():
         Vault.create(state.keys)

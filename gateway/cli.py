@@ -157,6 +157,8 @@ def invite(state: Any, recipient: str, as_json: bool) -> None:
     except (Unknown, NotTaken) as error:
         fail(str(error))
     app.publish_access(state, config, opened)
+    if kind == "patient" and config.access.release != "automatic":
+        click.echo("a patient's studies are held back until they are released: see `mpacs-gateway release`", err=True)
     if as_json:
         print_json({"uri": invitation.uri, "expires": local_time(invitation.expires_at)})
         return
@@ -189,7 +191,7 @@ def studies(state: Any, as_json: bool) -> None:
         [str(row[c]) for c in columns]
         + [
             ", ".join(f"{layer} {made['frames']}" for layer, made in row["layers"].items()),
-            ", ".join(row["recipients"]),
+            ", ".join([*row["recipients"], *(["(held back from its patient)"] if not row["released"] else [])]),
         ]
         for row in found
     ]

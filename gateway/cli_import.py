@@ -116,7 +116,8 @@ def _show(reports: list[Any], as_json: bool) -> None:
     counts = {outcome: sum(report.outcome == outcome for report in reports) for outcome in _ORDER}
     click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count), err=True)
     if refused := counts["refused"]:
-        click.echo(f"mpacs-gateway: {refused} refused; the rest was taken", err=True)
+        rest = "the rest was taken" if refused < len(reports) else "nothing was taken"
+        click.echo(f"mpacs-gateway: {refused} refused; {rest}", err=True)
 
 
 _ORDER = ("new", "known", "kept-apart", "refused", "skipped")

@@ -65,6 +65,8 @@ class Evictor:
         self._window_s = window_days * 86400
         self._layers = {*layers, *("original",)}
         self.on_evicted = on_evicted
+        self.measure: Callable[[], Limits] | None = None
+        """Looks at the disk again, which may have grown; OSError where that cannot be done."""
         self.is_stopping = False
         """Set where a long sweep must not hold up the process's end."""
         self._served: dict[str, float] = {}
@@ -115,6 +117,9 @@ class Evictor:
 
     def step(self) -> None:
         """Evict what is above the quotas, and what the reserve lacks."""
+        if self.measure is not None:
+            self.limits = self.measure()
+            self._quarantine.limit = self.limits.quarantine
         lacking = self.limits.reserve - free_bytes(self._archive.root)
         if lacking > 0:
             # The disk may be filled by others: what is announced does not go for that.

@@ -30,5 +30,6 @@ def open_stores(engine: Engine, config: Config, archive: Path, objects: Path) ->
     store.sweep(sizes.keys() - set(lacking))
     limits, layers = limits_of(config.store, archive.parent), layers_made(config.rendering)
     evictor = Evictor(engine, Archive(archive), store, limits, config.delivery.window_days, layers)
+    evictor.measure = lambda: limits_of(config.store, archive.parent)
     evictor.count()
     return store, evictor

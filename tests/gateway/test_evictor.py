@@ -270,3 +270,10 @@ def test_rows_of_objects_that_are_no_more_are_swept(folder: Path) -> None:
     stores.evictor.note()
     with stores.office.engine.connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(uses.object_uses)).scalar() == 0
+
+
+def test_quotas_follow_a_disk_that_grows(tmp_path: Path) -> None:
+    stores = Stores(tmp_path, archive=1, objects=NO_LIMIT, reserve=0)
+    stores.evictor.measure = lambda: Limits(NO_LIMIT, NO_LIMIT, 0)
+    stores.evictor.step()
+    assert stores.evictor.limits.archive == NO_LIMIT
