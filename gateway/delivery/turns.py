@@ -1,4 +1,7 @@
-"""A rendering loop: studies take turns, an object each, so that a long one does not hold up the next."""
+"""A rendering loop: studies take turns, an object each, so that a long one does not hold up the next.
+
+A few have their turns side by side: a turn that waits for a worker, or has one that takes long, holds up no other.
+"""
 
 import asyncio
 import contextlib
@@ -15,6 +18,8 @@ from gateway.management.studio.studio import Studio
 
 _FIRST_REST_S = 2.0
 _LONGEST_REST_S = 600.0
+_SIDE_BY_SIDE = 3
+"""Each holds an object's worth of pictures at most, and the few that the workers are ahead."""
 
 
 class Turns:
@@ -33,6 +38,12 @@ class Turns:
         self._lacking: set[int] = set()
         self._running: dict[int, AsyncGenerator[None, None]] = {}
         self._resting: dict[int, tuple[float, float]] = {}
+        self._turns: dict[int, asyncio.Task[bool]] = {}
+        self._had: dict[int, int] = {}
+        """By study that lacks something: the number of its last turn. Whose is the longest ago is next."""
+        self._idle: set[int] = set()
+        """Studies of which nothing could be made since anything changed."""
+        self._number = 0
 
     def wake(self) -> None:
         """Something changed in the index."""
@@ -44,36 +55,76 @@ class Turns:
         Raises OSError and SQLAlchemyError where disk or index do not do; what was made until then stays.
         """
         await self._woken.wait()
-        self._woken.clear()
         try:
-            while await self._round():
-                pass
+            while await self._begin():
+                await self._wait()
+                self._end()
         except BaseException:
-            await self._drop(list(self._running))
+            await self._stop()
             self._woken.set()
             raise
+        self._look_well()
 
-    async def _round(self) -> bool:
-        """One turn for each study; whether another round may find something to do."""
-        made = False
+    async def _begin(self) -> bool:
+        """Begin the turns that are due; whether any is under way."""
+        if self._woken.is_set():
+            self._woken.clear()
+            self._idle.clear()
         lacking = await asyncio.to_thread(self._look)
-        await self._drop(self._running.keys() - {work.study_id for work in lacking})
-        for work in lacking:
-            if self._resting.get(work.study_id, (0.0, 0.0))[0] > time.monotonic():
-                continue
+        ids = {work.study_id for work in lacking}
+        await self._drop(self._running.keys() - ids - self._turns.keys())
+        self._had = {study_id: number for study_id, number in self._had.items() if study_id in ids}
+        for work in sorted(lacking, key=lambda work: self._had.get(work.study_id, 0)):
+            if len(self._turns) < _SIDE_BY_SIDE and self._is_due(work.study_id):
+                self._number += 1
+                self._had[work.study_id] = self._number
+                self._turns[work.study_id] = asyncio.create_task(self._turn(work))
+        return bool(self._turns)
+
+    def _is_due(self, study_id: int) -> bool:
+        is_resting = self._resting.get(study_id, (0.0, 0.0))[0] > time.monotonic()
+        return not is_resting and study_id not in self._turns and study_id not in self._idle
+
+    async def _wait(self) -> None:
+        """Until a turn is over, or something changed while there is room for another turn."""
+        woken = [asyncio.create_task(self._woken.wait())] if len(self._turns) < _SIDE_BY_SIDE else []
+        try:
+            await asyncio.wait([*self._turns.values(), *woken], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in woken:
+                task.cancel()
+
+    def _end(self) -> None:
+        """Take in the turns that are over."""
+        for study_id, task in [(study_id, task) for study_id, task in self._turns.items() if task.done()]:
             try:
-                if await self._turn(work):
-                    made = True
-                self._resting.pop(work.study_id, None)
+                made = task.result()
             except (OSError, SQLAlchemyError):
                 raise
             except Exception as error:
                 # A study that provokes a fault must not end the others' pictures.
                 self._health.trouble(self._studio.name, error)
-                self._rest(work.study_id)
+                self._rest(study_id)
+            else:
+                self._resting.pop(study_id, None)
+                if made:
+                    self._idle.clear()
+                    self._look_well()
+                else:
+                    self._idle.add(study_id)
+            del self._turns[study_id]
+
+    def _look_well(self) -> None:
         if not self._resting:
             self._health.well(self._studio.name)
-        return made
+
+    async def _stop(self) -> None:
+        turns = list(self._turns.values())
+        self._turns.clear()
+        for task in turns:
+            task.cancel()
+        await asyncio.gather(*turns, return_exceptions=True)
+        await self._drop(list(self._running))
 
     async def _turn(self, work: Work) -> bool:
         is_new = work.study_id not in self._running

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -17,6 +18,7 @@ from gateway.management import worker_protocol as protocol
 from gateway.management.rendering.limits import RenderLimits
 from gateway.management.rendering.refusal import RenderRefused
 from gateway.management.worker_process import WorkerLostError, WorkerProcess
+from gateway.management.worker_seats import Seat, Seats
 from wire.objects import Media
 
 if TYPE_CHECKING:
@@ -45,6 +47,21 @@ class RenderJob:
     pet: Literal["grey", "hot-iron"] = "grey"
     """PET as the file says, or SUV 0 to 10 in hot iron; other modalities do not care."""
     layer: protocol.JobLayer = "display"
+    owner: int = 0
+    """Whose it is, such as the study's number: owners share the workers."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it can go on behind a frame that was delivered."""
+        return self.layer in ("display", "diagnostic") and not self.thumbnail_side
+
+    def after(self, part: RenderedFrame) -> RenderJob:
+        """What is left of the job behind this part; of a frame in bands the first comes last."""
+        if part.band or not self.resumable:
+            return self
+        passed = part.frame + 1 - self.first_frame
+        count = None if self.frame_count is None else self.frame_count - passed
+        return replace(self, first_frame=part.frame + 1, frame_count=count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +85,10 @@ class RenderedFrame:
     band: int = 0
 
 
+class _SeatTakenError(Exception):
+    """The worker was given to another job."""
+
+
 class RenderPool:
     """Up to ``size`` workers, started as they are needed. Use as an asynchronous context manager."""
 
@@ -77,7 +98,7 @@ class RenderPool:
             raise ValueError(msg)
         self._size = size
         self._limits = limits or RenderLimits()
-        self._idle: asyncio.LifoQueue[WorkerProcess | None] = asyncio.LifoQueue()
+        self._seats = Seats(size, self._end)
         self._alive: set[WorkerProcess] = set()
         self._starting = asyncio.Lock()
         self._closed = True
@@ -94,16 +115,14 @@ class RenderPool:
         if not self._closed:
             return
         self._closed = False
-        self._idle = asyncio.LifoQueue()
+        self._seats = Seats(self._size, self._end)
         try:
             first = await self._spawn()
         except WorkerLostError as lost:
             self._closed = True
             msg = f"the render worker does not start ({lost.reason})"
             raise RuntimeError(msg) from None
-        for _ in range(self._size - 1):
-            self._idle.put_nowait(None)
-        self._idle.put_nowait(first)
+        self._seats.add(first)
 
     async def close(self) -> None:
         """End all workers; jobs that still run are refused as ``closed``. Returns when the processes are gone."""
@@ -120,7 +139,7 @@ class RenderPool:
     @property
     def idle(self) -> int:
         """How many workers have nothing to do, those that are yet to be started among them."""
-        return self._idle.qsize()
+        return self._seats.idle
 
     async def render(self, job: RenderJob) -> AsyncGenerator[RenderedFrame, None]:
         """The job's pictures, one by one, as they are read; who reads slowly slows the worker.
@@ -128,51 +147,69 @@ class RenderPool:
         Raises ``RenderRefused``. Leaving the loop early ends the worker (close the generator, for instance with
         ``contextlib.aclosing``); the next job gets a new one.
         """
+        left, again = job, False
+        while left.frame_count != 0 or not again:
+            try:
+                async with aclosing(self._render(left, again=again)) as parts:
+                    async for part in parts:
+                        left = left.after(part)
+                        yield part
+            except _SeatTakenError:
+                again = True
+                continue
+            except RenderRefused as refused:
+                if again and refused.reason == "no-frame" and left.first_frame > job.first_frame:
+                    return  # nothing was left of it when the worker was taken
+                raise
+            return
+
+    async def _render(self, job: RenderJob, *, again: bool) -> AsyncGenerator[RenderedFrame, None]:
         if self._closed:
             raise RenderRefused("closed")
-        worker = await self._idle.get()
-        reusable = False
+        seat = await self._seats.take(job.owner, again=again)
+        worker, reusable = seat.worker, False
         try:
             if worker is None or not worker.running:
+                seat.worker = None  # until it has started, there is nothing to take
                 worker = await self._spawn() if worker is None else await self._replace(worker)
-            await worker.send(
-                protocol.Job(
-                    path=str(job.path.absolute()),
-                    first_frame=job.first_frame,
-                    frame_count=job.frame_count,
-                    max_side=job.max_side,
-                    quality=job.quality,
-                    thumbnail_side=job.thumbnail_side,
-                    presentation_state=str(job.presentation_state.absolute()) if job.presentation_state else None,
-                    pet=job.pet,
-                    layer=job.layer,
-                )
-            )
+                seat.worker = worker
+                seat.answered(unread=False)
+            await worker.send(_head(job))
             while True:
                 answer, body = await worker.receive()
                 if isinstance(answer, protocol.Frame):
+                    seat.resumable = job.resumable
+                    seat.answered(unread=True)
                     yield _frame(answer, body)
+                    seat.answered(unread=False)
                     continue
                 reusable = answer.resident_bytes <= self._limits.recycle_bytes
                 if isinstance(answer, protocol.Refused):
                     raise RenderRefused(answer.reason, answer.frame)
                 return
         except WorkerLostError as lost:
+            if seat.taken and not self._closed:
+                raise _SeatTakenError from None
             if not self._closed:
                 _log.warning("a render worker was lost (%s) and is replaced", lost.reason)
             raise RenderRefused("closed" if self._closed else lost.reason) from None
         finally:
-            await self._give_back(worker, reusable=reusable)
+            if not seat.taken:
+                await self._give_back(seat, worker, reusable=reusable)
 
-    async def _give_back(self, worker: WorkerProcess | None, *, reusable: bool) -> None:
+    async def _give_back(self, seat: Seat, worker: WorkerProcess | None, *, reusable: bool) -> None:
+        seat.resumable = False  # nobody takes it any more
         keep = worker is not None and reusable and worker.running and not self._closed
         try:
             if worker is not None and not keep:
-                self._alive.discard(worker)
                 # shielded: a cancelled job must not leave its worker behind
-                await asyncio.shield(worker.kill())
+                await asyncio.shield(self._end(worker))
         finally:
-            self._idle.put_nowait(worker if keep else None)
+            self._seats.give(seat, worker if keep else None)
+
+    async def _end(self, worker: WorkerProcess) -> None:
+        self._alive.discard(worker)
+        await worker.kill()
 
     async def _replace(self, worker: WorkerProcess) -> WorkerProcess:
         """It ended while nobody looked."""
@@ -193,6 +230,20 @@ class RenderPool:
             await asyncio.shield(worker.kill())
             raise
         return worker
+
+
+def _head(job: RenderJob) -> protocol.Job:
+    return protocol.Job(
+        path=str(job.path.absolute()),
+        first_frame=job.first_frame,
+        frame_count=job.frame_count,
+        max_side=job.max_side,
+        quality=job.quality,
+        thumbnail_side=job.thumbnail_side,
+        presentation_state=str(job.presentation_state.absolute()) if job.presentation_state else None,
+        pet=job.pet,
+        layer=job.layer,
+    )
 
 
 def _frame(head: protocol.Frame, body: bytes) -> RenderedFrame:

@@ -185,6 +185,19 @@ async def _later(worker: psutil.Process) -> Any:
     return worker.cpu_times()
 
 
+def test_who_waits_takes_a_worker_from_a_job_that_nobody_reads_and_that_goes_on_later(long_cine: Path) -> None:
+    async def scenario(pool: RenderPool) -> None:
+        async with aclosing(pool.render(RenderJob(long_cine))) as frames:
+            read = [await anext(frames)]
+            assert len(await collect(pool, RenderJob(sample("CT_small.dcm")))) == 1
+            read += [frame async for frame in frames]
+        assert [frame.frame for frame in read] == list(range(400))
+        assert len({frame.data for frame in read}) == 1
+        assert len(pool.pids) == pool.idle == 1
+
+    run(scenario)
+
+
 def test_leaving_early_and_cancelling_leave_nothing_behind(long_cine: Path) -> None:
     async def scenario(pool: RenderPool) -> None:
         (first,) = pool.pids

@@ -19,7 +19,7 @@ from gateway.management.index import arrivals, deliveries
 from gateway.management.object_store import ObjectStore
 from gateway.management.studio.bench import Bench
 from gateway.management.studio.studio import studios
-from gateway.management.workers import RenderPool
+from gateway.management.workers import RenderLimits, RenderPool
 from tests.support.gateway_office import Office
 from wire import envelope, objects, seal
 from wire.names import decode_reference
@@ -96,9 +96,9 @@ class Workshop:
 
 
 @asynccontextmanager
-async def workshop(folder: Path, **rendering: Any) -> AsyncIterator[Workshop]:
+async def workshop(folder: Path, limits: RenderLimits | None = None, **rendering: Any) -> AsyncIterator[Workshop]:
     with Office(folder / "state") as office:
-        async with RenderPool(2) as pool:
+        async with RenderPool(2, limits) as pool:
             yield Workshop(office, folder, pool, **rendering)
 
 

@@ -109,6 +109,7 @@ class Bench:
                 quality=self.settings.quality,
                 pet=self.settings.pet,
                 layer=layer,
+                owner=instance.study_id,
             )
             try:
                 async with aclosing(self.pool.render(job)) as parts:

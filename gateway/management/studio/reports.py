@@ -76,7 +76,7 @@ class Reports:
 
     async def _document(self, instance: InstanceRow) -> list[RenderedFrame]:
         """The document's parts, and behind a PDF a picture of its first page if one can be had."""
-        job = RenderJob(self._bench.path(instance), layer="report")
+        job = RenderJob(self._bench.path(instance), layer="report", owner=instance.study_id)
         try:
             parts = await self._made(job)
         except RenderRefused as refused:

@@ -102,6 +102,7 @@ class Thumbnails:
             thumbnail_side=self._bench.settings.thumbnail_side,
             pet=self._bench.settings.pet,
             layer="video" if is_video else "display",
+            owner=middle.study_id,
         )
         try:
             async with aclosing(self._bench.pool.render(job)) as pictures:

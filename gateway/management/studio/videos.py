@@ -62,7 +62,7 @@ class Videos:
 
     async def _told(self, instance: InstanceRow) -> tuple[RenderedFrame, Spans]:
         """What a worker says of the stream. RenderRefused also where that cannot be."""
-        job = RenderJob(self._bench.path(instance), layer="video")
+        job = RenderJob(self._bench.path(instance), layer="video", owner=instance.study_id)
         try:
             return _checked(await self._made(job))
         except RenderRefused as refused:

@@ -1,0 +1,123 @@
+"""Who gets a worker next, and who has to give one back.
+
+A study that has none comes before one that has some. Whoever has waited a while takes a worker from a job whose
+pictures nobody reads (its study waits for its turn, and could wait for a worker that it holds up itself); or, where
+every worker has long been silent, from the last of those jobs to begin. A job from which a worker was taken goes on
+later, behind the others; the first of them is left alone, so that each comes to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.management.worker_process import WorkerProcess
+
+_STARVED_S: Final = 1.0
+"""Until a waiting job looks whether it may take a worker; then again and again."""
+_UNREAD_S: Final = 1.0
+_SILENT_S: Final = 2.0
+"""A slice takes milliseconds; an honest large frame, begun again, costs its time once more."""
+
+
+@dataclass(eq=False, slots=True)
+class Seat:
+    """A worker's place, held by a job. ``worker`` None: one is yet to be started."""
+
+    owner: int
+    worker: WorkerProcess | None
+    started_at: float
+    since: float
+    """When the job began, the worker answered, or its answer was read: the last of these, in the loop's time."""
+    unread: bool = False
+    """It answered, and nobody has asked for more."""
+    resumable: bool = True
+    taken: bool = False
+
+    def answered(self, *, unread: bool) -> None:
+        """Something came, or (not ``unread``) more was asked for."""
+        self.unread, self.since = unread, asyncio.get_running_loop().time()
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    owner: int
+    again: bool
+    seat: asyncio.Future[Seat] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class Seats:
+    """Places for ``size`` workers. ``end`` kills a worker and returns when it is gone."""
+
+    def __init__(self, size: int, end: Callable[[WorkerProcess], Awaitable[None]]) -> None:
+        self._idle: list[WorkerProcess | None] = [None] * size
+        self._end = end
+        self._held: list[Seat] = []
+        self._waiting: list[_Waiter] = []
+
+    @property
+    def idle(self) -> int:
+        """How many have nothing to do, those that are yet to be started among them."""
+        return len(self._idle)
+
+    def add(self, worker: WorkerProcess) -> None:
+        """A worker that was started before any job takes a free place."""
+        self._idle.remove(None)
+        self._idle.append(worker)
+
+    async def take(self, owner: int, *, again: bool) -> Seat:
+        """Wait for a place. ``again``: one was taken from the job, which goes behind all others, and takes none."""
+        waiter = _Waiter(owner, again)
+        self._waiting.append(waiter)
+        self._serve()
+        try:
+            while not waiter.seat.done():
+                await asyncio.wait([waiter.seat], timeout=_STARVED_S)
+                if not waiter.seat.done() and not again and (seat := self._victim()):
+                    await asyncio.shield(self._vacate(seat))
+        except BaseException:
+            if waiter.seat.done():
+                self.give(waiter.seat.result(), waiter.seat.result().worker)
+            else:
+                self._waiting.remove(waiter)
+            raise
+        return waiter.seat.result()
+
+    def give(self, seat: Seat, worker: WorkerProcess | None) -> None:
+        """Back from a job; ``worker`` None: it was ended."""
+        self._held.remove(seat)
+        self._idle.append(worker)
+        self._serve()
+
+    def _serve(self) -> None:
+        held = Counter(seat.owner for seat in self._held)
+        now = asyncio.get_running_loop().time()
+        while self._idle and self._waiting:
+            # the first of equals: they wait in the order in which they came
+            waiter = min(self._waiting, key=lambda one: (one.again, held[one.owner]))
+            self._waiting.remove(waiter)
+            seat = Seat(waiter.owner, self._idle.pop(), now, now)
+            self._held.append(seat)
+            held[waiter.owner] += 1
+            waiter.seat.set_result(seat)
+
+    def _victim(self) -> Seat | None:
+        now = asyncio.get_running_loop().time()
+        may = [seat for seat in self._held if seat.resumable and not seat.taken and seat.worker is not None]
+        if unread := [seat for seat in may if seat.unread and now - seat.since >= _UNREAD_S]:
+            return min(unread, key=lambda seat: seat.since)
+        first, *later = sorted(self._held, key=lambda seat: seat.started_at)
+        if self._idle or any(seat.unread or now - seat.since < _SILENT_S for seat in (first, *later)):
+            return None
+        return next((seat for seat in reversed(later) if seat in may), None)
+
+    async def _vacate(self, seat: Seat) -> None:
+        seat.taken = True
+        if seat.worker is not None:
+            await self._end(seat.worker)
+        self.give(seat, None)
