@@ -43,6 +43,7 @@ class Presented:
             thumbnail_side=bench.settings.thumbnail_side if thumbnail else 0,
             presentation_state=bench.path(self.state),
             pet=bench.settings.pet,
+            owner=self.state.study_id,
         )
         kind = "thumbnail" if thumbnail else "display"
         try:
@@ -58,7 +59,7 @@ class Presented:
 
 async def read(bench: Bench, state: InstanceRow, images: Mapping[str, InstanceRow]) -> Presented:
     """What a worker finds in the state; ``images`` of its study by SOPInstanceUID. RenderRefused where it is none."""
-    parts = await _made(bench, RenderJob(bench.path(state), layer="references"))
+    parts = await _made(bench, RenderJob(bench.path(state), layer="references", owner=state.study_id))
     if len(parts) != 1 or parts[0].kind != "references":
         raise RenderRefused("malformed")
     told = parts[0].attributes
