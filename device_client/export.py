@@ -35,6 +35,7 @@ EXTENSIONS = {
 }
 EXPORTABLE: tuple[Layer, ...] = ("display", "thumbnail", "diagnostic", "report", "video", "original")
 
+_NAMED_ALIKE: frozenset[Layer] = frozenset({"display", "diagnostic"})
 PIECE_BYTES = 4 * 1024 * 1024
 
 Listed = list[tuple[Held, ObjectEntry, list[str]]]
@@ -84,10 +85,30 @@ class Export:
         chosen = [one for one in pictures if options.frame is None or one.part.frame + 1 == options.frame]
         if options.frame is not None and not chosen and not options.partial:
             raise NoSuchStudy(f"no picture has a frame {options.frame}")
+        self._refuse_others({one.series for one in chosen})
         missing = self._write_pictures(chosen, progress)
         self._write("patient.json", [_json(self._study)])
         count = sum(one.part.band == 0 for one in chosen)
         return {"files": self._written, "pictures": count - missing, "missing": missing}
+
+    @property
+    def _list_name(self) -> str:
+        level = f".level{self._options.level}" if self._options.level else ""
+        layer = "" if self._options.layer == "display" else f".{self._options.layer}"
+        return f"series{layer}{level}.json"
+
+    def _refuse_others(self, series: set[str]) -> None:
+        """DeviceError where another layer's pictures lie, which may have the same names: none is written over."""
+        if self._options.layer not in _NAMED_ALIKE:
+            return
+        for one in series:
+            for layer in _NAMED_ALIKE - {self._options.layer}:
+                other = "series.json" if layer == "display" else f"series.{layer}.json"
+                if (self._options.to / one / other).exists():
+                    raise DeviceError(
+                        f"this folder holds pictures of the layer {layer}, and those of {self._options.layer} may have "
+                        "the same names: choose another folder with --to"
+                    )
 
     def _need_all(self) -> None:
         """Incomplete unless all that will be read is here: for low levels of frames, their first bands alone."""
@@ -135,10 +156,7 @@ class Export:
             finally:
                 blob.close()
         for series, listed in records.items():
-            level = f".level{self._options.level}" if self._options.level else ""
-            layer = "" if self._options.layer == "display" else f".{self._options.layer}"
-            name = f"series{layer}{level}.json"
-            self._write(f"{series}/{name}", [_json(listed)])
+            self._write(f"{series}/{self._list_name}", [_json(listed)])
         return missing
 
     def _files(

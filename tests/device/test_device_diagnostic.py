@@ -76,6 +76,11 @@ def test_every_bit_of_a_signed_series_with_its_offset(gateway, enrolled, slices,
         assert not record["lossy"] and record["attributes"]["00280010"]["Value"] == [512]
     one = enrolled.json("export", UID, "--to", str(tmp_path / "one"), "--layer", "diagnostic", "--frame", "1")
     assert one["pictures"] == len(slices)  # the first frame of each instance
+    # The folder holds another layer under the same names: nothing is written over.
+    (tmp_path / CT / "series.diagnostic.json").rename(tmp_path / CT / "series.json")
+    other = enrolled.call("export", UID, "--to", str(tmp_path), "--layer", "diagnostic", code=1)
+    assert "choose another folder" in other.stderr
+    assert not (tmp_path / CT / "series.diagnostic.json").exists()
 
 
 def test_lower_resolutions_come_from_the_first_band_alone(gateway, enrolled, slices, tmp_path):

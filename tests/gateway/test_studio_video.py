@@ -106,6 +106,13 @@ def test_what_is_no_stream_is_refused_and_the_next_is_made(tmp_path: Path) -> No
         "empty": (videos.save(videos.dataset(b"\0\0", syntax), tmp_path / "e").read_bytes(), "unsupported"),
         "no size": (videos.save(videos.dataset(data, syntax, Rows=0), tmp_path / "z").read_bytes(), "malformed"),
         "no DICOM": (b"not at all", "malformed"),
+        **{
+            f"an MP4 cut at {cut}": (
+                videos.save(videos.dataset(data[:cut], syntax), tmp_path / f"c{cut}").read_bytes(),
+                "malformed",
+            )
+            for cut in (40, len(data) // 2 & ~1, len(data) - 10 & ~1)
+        },
     }
 
     async def scenario(shop: Workshop) -> None:

@@ -37,6 +37,8 @@ _UNDEFINED: Final = b"\xff\xff\xff\xff"
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _BOXES: Final = frozenset({b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide"})
 """With which an MP4 file begins (ISO/IEC 14496-12)."""
+_BOX_HEAD_BYTES: Final = 8
+_MOST_BOXES: Final = 1 << 16
 _PACKET_BYTES: Final = (188, 192, 204)
 """Of transport streams: plain, behind a time stamp of four bytes, before a check of sixteen (ISO/IEC 13818-1)."""
 _START_CODE: Final = re.compile(rb"\x00{2,}\x01(.)", re.DOTALL)
@@ -66,6 +68,8 @@ def parts(
             raise Refusal("malformed", "Rows or Columns")
         spans = _spans(file, size_bytes)
         media = media_of(_start(file, spans), ts.VIDEO[syntax])
+        if media == "video/mp4":
+            _check_boxes(file, spans)
     length = sum(span[1] for span in spans)
     if job.thumbnail_side:
         sign = _sign(*shown_size(rows, columns, pixel_aspect(view), job.thumbnail_side), job.quality)
@@ -97,6 +101,33 @@ def media_of(start: bytes, usual: ts.VideoCoding) -> Media:
         if usual != "mpeg" and code < 0x80:  # forbidden_zero_bit
             return "video/h264" if usual == "h264" else "video/h265"
     raise Refusal("unsupported", "a stream that is neither MP4 nor MPEG nor a sequence of units")
+
+
+def _check_boxes(file: BinaryIO, spans: list[tuple[int, int]]) -> None:
+    """``Refusal`` of an MP4 that was cut off: a box reaches behind the end, or none says how to play it."""
+    end, at, found = sum(length for _, length in spans), 0, set[bytes]()
+    for _ in range(_MOST_BOXES):
+        if end - at < _BOX_HEAD_BYTES:  # padding to an even length
+            break
+        size, kind, large = struct.unpack(">L4sQ", _read(file, spans, at, 16).ljust(16, b"\0"))
+        size = large if size == 1 else end - at if size == 0 else size
+        if size < _BOX_HEAD_BYTES or at + size > end:
+            raise Refusal("malformed", "a box longer than the stream")
+        found.add(kind)
+        at += size
+    if b"moov" not in found:
+        raise Refusal("malformed", "no moov box")
+
+
+def _read(file: BinaryIO, spans: list[tuple[int, int]], at: int, count: int) -> bytes:
+    """Bytes of the stream, which lies in several fragments."""
+    data = b""
+    for offset, length in spans:
+        if at < length and len(data) < count:
+            file.seek(offset + at)
+            data += file.read(min(length - at, count - len(data)))
+        at = max(at - length, 0)
+    return data
 
 
 def _header(file: BinaryIO, size_bytes: int, limits: RenderLimits) -> tuple[Any, str]:
