@@ -1,5 +1,6 @@
 """A ward with two studies of Korean patients, by real processes, once for all tests that only look at it."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,15 @@ def in_bed(location: str, priority: str = "ROUTINE"):
         dataset.RequestedProcedurePriority = priority
 
     return change
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_pictures() -> Iterator[None]:
+    """Sizes and looks are compared here: studies are made of what PyPI brings, whether the corpus is there or not."""
+    corpus = os.environ.pop("MPACS_CORPUS", None)
+    yield
+    if corpus is not None:
+        os.environ["MPACS_CORPUS"] = corpus
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ Mark every test that uses ``browser`` or a page with ``pytest.mark.peer("chromiu
 counted, where Chromium is absent.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,15 @@ PAGE = """<!doctype html>
 <script src="/assets/page-0123abcd.js"></script></head>
 <body><p id="said">nothing</p></body></html>
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def known_pictures() -> Iterator[None]:
+    """Sizes and looks are compared here: studies are made of what PyPI brings, whether the corpus is there or not."""
+    corpus = os.environ.pop("MPACS_CORPUS", None)
+    yield
+    if corpus is not None:
+        os.environ["MPACS_CORPUS"] = corpus
 
 
 @pytest.fixture(scope="module")
