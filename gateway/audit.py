@@ -103,7 +103,7 @@ class Event:
 
 def message(event: dict[str, Any], at_ms: int, source: str) -> str:
     """An ``AuditMessage`` (PS3.15 section A.5.1), without line breaks. ``source`` is the site."""
-    (code, meaning), kind, action = _CODES[event["event"]]
+    (code, meaning), kind, action = _CODES.get(event["event"], (_SECURITY, None, "E"))
     root = ElementTree.Element("AuditMessage")
     identification = ElementTree.SubElement(
         root,

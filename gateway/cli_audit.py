@@ -86,6 +86,8 @@ def export(state: Any, to: Path | None, form: str, since: dt.datetime | None) ->
     from gateway.management.index import trail
 
     config, opened, _ = app.open_registry(state)
+    if to is not None and not to.parent.is_dir():
+        fail(f"{to.parent} is no folder: make it first")
     if to is not None and to.exists():
         fail(f"{to} is there already: choose a new file")
     with opened.begin() as connection:

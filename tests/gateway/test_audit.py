@@ -80,6 +80,16 @@ def test_a_changed_line_is_shown(office: Office, anchors: Anchors, column: str) 
     assert any(one.startswith("4: ") and "changed" in one for one in faults(office, anchors))
 
 
+@pytest.mark.parametrize("entry", ["", "{", "[]", '{"who":1}', "\x00"])
+def test_a_spoilt_line_does_not_hide_the_others(office: Office, anchors: Anchors, entry: str) -> None:
+    with office.engine.begin() as connection:
+        connection.execute(sa.update(trail.entries).where(trail.entries.c.sequence == 4).values(entry=entry))
+    with office.engine.connect() as connection:
+        read = [one.event["event"] for one in trail.oldest_first(connection)]
+        assert [message(one.event, one.at_ms, "site") for one in trail.latest_first(connection)]
+    assert read == ["search"] * 3 + ["spoilt"] + ["search"] * (ENTRIES - 4)
+
+
 @pytest.mark.parametrize("also_the_counter", [False, True])
 def test_a_cut_tail_is_shown(office: Office, anchors: Anchors, also_the_counter: bool) -> None:
     with office.engine.begin() as connection:

@@ -20,15 +20,12 @@ from wire import objects
 CT, PR = "1.2.3.1", "1.2.3.2"
 
 
-@pytest.fixture(autouse=True)
-def known_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values are compared here: images are made of what PyPI brings, whether the corpus is there or not."""
-    monkeypatch.delenv("MPACS_CORPUS", raising=False)
-
-
 @pytest.fixture(scope="module")
 def ct(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return list(long_ct(tmp_path_factory.mktemp("ct"), 3).files)
+    """Values are compared here: images are made of what PyPI brings, whether the corpus is there or not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MPACS_CORPUS", raising=False)
+        return list(long_ct(tmp_path_factory.mktemp("ct"), 3).files)
 
 
 def uid_of(path: Path) -> str:

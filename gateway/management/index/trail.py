@@ -30,6 +30,8 @@ FIRST_LINK = bytes(32)
 _LABEL = b"mpacs/1 audit\0"
 _COUNTER = "audit"
 _PAGE = 1000
+_SPOILT = {"event": "spoilt", "who": "unknown", "reason": "this entry was changed: `audit verify` says more"}
+"""What stands for an entry that does not read: one spoilt line must not hide the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,11 @@ class Entry:
     @property
     def event(self) -> dict[str, str]:
         """What happened, see ``audit.Event``."""
-        found: dict[str, str] = json.loads(self.entry)
-        return found
+        try:
+            found = json.loads(self.entry)
+        except (ValueError, TypeError, RecursionError):
+            found = None
+        return found if isinstance(found, dict) and isinstance(found.get("event"), str) else dict(_SPOILT)
 
 
 @dataclass(frozen=True, slots=True)
