@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -25,18 +26,25 @@ if TYPE_CHECKING:
     from gateway.middleware.pacs.peer import Peer
     from gateway.middleware.pacs.service import PacsService
 
+_log = logging.getLogger(__name__)
+
 
 @contextmanager
 def pacs_service(state: State, config: Config, opened: Engine) -> Iterator[PacsService]:
     """All PACS of the configuration; what they send comes in by the gateway's own door.
 
-    Raises ConfigError where a certificate or a token cannot be read.
+    One whose certificate or token cannot be read is left out, and said: the others, and all else, go on.
     """
     with doorway(state, opened) as (admission, entrance):
         from gateway.management.holdings import Holdings
         from gateway.middleware.pacs.service import PacsService
 
-        peers = [_peer(state, config, number, admission) for number in range(len(config.pacs))]
+        peers = []
+        for number in range(len(config.pacs)):
+            try:
+                peers.append(_peer(state, config, number, admission))
+            except ConfigError as error:
+                _log.error("%s; it is left out until the next start", error)
         service = PacsService(peers, Holdings(opened, entrance), config.retrieval.fresh_h * 3600)
         try:
             yield service

@@ -126,3 +126,11 @@ def test_who_asks_wrongly_hears_why(site: tuple[RunningGateway, Orthanc, Qrscp],
     assert not nowhere.is_there
     with pytest.raises(PacsAway):
         asyncio.run(nowhere.find(Query()))
+
+
+def test_a_pacs_whose_token_cannot_be_read_stops_nothing_else(tmp_path: Path) -> None:
+    bad = {"name": "bad", "dicomweb": "http://127.0.0.1:9/dicom-web", "token_file": "/nonexistent/token"}
+    with RunningGateway(tmp_path / "state", settings={"pacs": [bad]}) as gateway:
+        gateway.wait_part("intake")
+        assert "it is left out until the next start" in gateway.log
+        assert gateway.run_cli("pacs", "echo", "bad").returncode == 1
