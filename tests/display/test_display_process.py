@@ -60,6 +60,7 @@ def test_the_ward_on_screens_of_any_size_then_stale_and_hidden(
     assert banner(display.screenshot(tmp_path / "back.png", "800x480"), GREEN)
 
 
+@pytest.mark.long
 def test_without_a_process_and_beside_one_that_receives(
     ward: RunningGateway, studies: list[Made], tmp_path: Path
 ) -> None:

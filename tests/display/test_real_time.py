@@ -34,6 +34,7 @@ def test_a_gateway_that_falls_silent_is_on_the_screen_in_time(
     wait_for(lambda: shows(display, shot, GREEN), 60, "it is current again")
 
 
+@pytest.mark.long
 def test_weeks_without_a_network_lock_the_screen_and_it_opens_by_itself(tmp_path: Path) -> None:
     settings = {"delivery": {"settle_s": 1.0, "lease_h": 8 / 3600}}
     with RunningGateway(tmp_path / "gateway", settings=settings) as gateway:

@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.studies import HONG, LEE, Made, long_ct
 from device_client.store import storage
 from tests.support.devices import RunningDevice
@@ -49,6 +51,7 @@ def test_a_card_holds_ciphertext_and_is_missed_when_it_is_gone(
     assert run_once(device).returncode == 0 and all(complete(device).values())
 
 
+@pytest.mark.long
 def test_a_quota_keeps_the_newest_and_gives_up_the_oldest(
     ward: RunningGateway, studies: list[Made], tmp_path: Path
 ) -> None:

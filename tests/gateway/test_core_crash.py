@@ -67,6 +67,7 @@ def of(studies: list[Study], uid: str) -> Study | None:
     return next((study for study in studies if study["StudyInstanceUID"] == uid), None)
 
 
+@pytest.mark.long
 def test_core_killed_again_and_again_while_it_renders(gateway: RunningGateway, tmp_path: Path) -> None:
     study = long_ct(tmp_path, 110, HONG, "killed")
     gateway.store(study.files)

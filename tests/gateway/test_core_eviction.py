@@ -112,6 +112,7 @@ def test_an_evicted_study_comes_again_from_the_pacs(tmp_path: Path, made: Made) 
                 device.stop()
 
 
+@pytest.mark.long
 def test_an_evicted_study_is_gone_until_it_comes_again(gateway: RunningGateway, made: Made) -> None:
     sent = {hashlib.sha256(path.read_bytes()).hexdigest() for path in (gateway.folder / "archive").rglob("*.dcm")}
     assert len(sent) == len(made.files)

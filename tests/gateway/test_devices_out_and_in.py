@@ -212,11 +212,3 @@ def test_a_revoked_device_says_so_while_it_runs_and_after(gateway: RunningGatewa
     )
     assert asked.returncode == 0
     assert "shut out" in asked.stderr and "new enrolment link" in asked.stderr
-    once = subprocess.run(
-        [program("mpacs-device"), "--state", str(device.folder), "run", "--once", "--timeout", "90"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert once.returncode == 1
-    assert "very likely revoked" in once.stderr

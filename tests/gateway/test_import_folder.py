@@ -183,6 +183,7 @@ def _many(folder: Path, count: int) -> None:
         (folder / f"{number}.dcm.part").rename(folder / f"{number}.dcm")
 
 
+@pytest.mark.long
 def test_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     with RunningGateway(tmp_path / "state") as gateway:
         gateway.cli("profile", "add", "patient", "P-1", "--name", "Kim^Min Su")

@@ -79,6 +79,7 @@ def test_a_patient_is_admitted_moves_and_leaves(gateway: RunningGateway, wards: 
     assert HONG.identifier not in gateway.log and "Gildong" not in gateway.log
 
 
+@pytest.mark.long
 def test_a_display_that_comes_only_now_and_then_loses_who_has_left(
     gateway: RunningGateway, wards: dict[str, WireDevice], tmp_path: Path
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_display_that_comes_only_now_and_then_loses_who_has_left(
     assert device.studies() == []
 
 
+@pytest.mark.long
 def test_a_table_of_all_inpatients(gateway: RunningGateway, wards: dict[str, WireDevice], tmp_path: Path) -> None:
     table = tmp_path / "inpatients.csv"
     table.write_text(f"PatientID,PatientName,ward,bed\n{HONG.identifier},{HONG.name},W3,301-2\nX-1,,W9,\nX-2,,,\n")
@@ -205,6 +207,7 @@ def test_messages_that_were_refused_are_an_operator_s(gateway: RunningGateway) -
     assert HONG.identifier not in gateway.log
 
 
+@pytest.mark.long
 def test_a_message_is_taken_when_settings_were_mended(gateway: RunningGateway, wards: dict[str, WireDevice]) -> None:
     shows(wards["W3"], 0, "nobody lies here")
     with MLLPClient("127.0.0.1", gateway.settings["hl7"]["port"], encoding="euc_kr") as client:
@@ -240,6 +243,7 @@ def test_a_sender_loses_nothing_and_doubles_nothing_while_intake_is_killed(gatew
     assert len(moved) == count and {one["who"] for one in moved} == {"hl7:HIS|SEOUL"}
 
 
+@pytest.mark.long
 def test_over_tls_and_from_known_addresses_alone(tmp_path: Path) -> None:
     for name in ("gateway", "his"):
         self_signed(tmp_path, name)

@@ -77,9 +77,7 @@ def test_a_stranger_hears_nothing_whatever_it_subscribes_to(gateway: RunningGate
         allowed.close()
 
 
-@pytest.mark.parametrize(
-    "part", [pytest.param(0.2, marks=pytest.mark.long), 0.5, pytest.param(0.8, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("part", [pytest.param(part, marks=pytest.mark.long) for part in (0.2, 0.5, 0.8)])
 @pytest.mark.timeout(240)
 def test_a_second_device_costs_only_what_it_missed(ct: Made, tmp_path: Path, part: float) -> None:
     """Both links are slow. What was published before it joined it has to have again; the rest it hears for nothing."""

@@ -129,6 +129,7 @@ def test_a_photo_and_a_pdf_over_a_link_that_is_cut_twice(
     assert not list((gateway.folder / "uploads").iterdir())
 
 
+@pytest.mark.long
 def test_restarts_cost_nothing_that_was_there(
     gateway: RunningGateway, orthanc: Orthanc, photo: Path, tmp_path: Path
 ) -> None:

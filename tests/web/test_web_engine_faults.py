@@ -55,6 +55,7 @@ def gateway(tmp_path: Path, web: Path, ct: Made) -> Iterator[RunningGateway]:
         yield one
 
 
+@pytest.mark.long
 def test_what_another_device_asks_for_comes_without_asking(
     tmp_path: Path, web: Path, playwright_driver: Playwright
 ) -> None:
@@ -186,6 +187,7 @@ def test_a_tenth_of_the_segments_lost_is_asked_for_again_and_nothing_else(
             assert not twice, f"{len(twice)} of {len(proxy.passed)} parts came twice"
 
 
+@pytest.mark.long
 def test_a_kill_of_the_browser_loses_and_invents_nothing(
     tmp_path: Path, slow: tuple[RunningGateway, str], playwright_driver: Playwright
 ) -> None:
@@ -266,6 +268,7 @@ def test_reloads_at_random_and_a_broker_that_falls(
     witness.stop()
 
 
+@pytest.mark.long
 def test_a_full_store_drops_what_was_unused_for_longest(
     tmp_path: Path, gateway: RunningGateway, playwright_driver: Playwright
 ) -> None:
