@@ -16,7 +16,7 @@ from tests.support.gateways import RunningGateway
 from tests.support.pacs import Modality, Orthanc, Proxy, Tls, make_tls
 from tests.support.pacs_desk import STUDY, desk, make_study, settings_of
 
-pytestmark = [pytest.mark.peer("Orthanc"), pytest.mark.peer("nginx")]
+pytestmark = [pytest.mark.peer("Orthanc"), pytest.mark.peer("nginx"), pytest.mark.long]
 
 
 @dataclass

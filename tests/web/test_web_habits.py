@@ -15,7 +15,7 @@ from tests.support.browsers import new_page
 from tests.support.gateways import RunningGateway
 from tests.support.web_walk import faults, quiet, sticks_out
 
-pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,6 @@ def test_a_link_leads_to_a_study_and_what_is_not_here_says_so(page: Page, gatewa
     assert not faults(other)
 
 
-@pytest.mark.long
 def test_search_and_filters_find_what_is_here(page: Page) -> None:
     page.locator("input[type=search]").fill("홍길동 ultrasound")
     expect(page.locator(".row-link")).to_have_count(1)
@@ -104,7 +103,6 @@ def test_keys_alone_lead_through_a_study(page: Page) -> None:
     expect(page.locator(".row-link")).to_have_count(2)
 
 
-@pytest.mark.long
 def test_fingers_scroll_zoom_and_reset(page: Page) -> None:
     page.locator(".row-link", has_text="CT").click()
     expect(page.locator(".placeholder")).to_have_count(0)
@@ -151,7 +149,6 @@ def test_what_is_kept_stays_and_the_rest_is_removed(page: Page, gateway: Running
     expect(page.locator(".row", has_text="Echo").locator(".row-state")).to_have_text("Fetched again when opened")
 
 
-@pytest.mark.long
 def test_large_text_and_a_phone_on_its_side(browser: Browser, page: Page, gateway: RunningGateway) -> None:
     page.goto(f"{gateway.origin}/#settings")
     page.get_by_label("Very large").check()
@@ -207,7 +204,6 @@ FRAMES = """async () => {
 }"""
 
 
-@pytest.mark.long
 def test_a_hundred_studies_scroll(page: Page, gateway: RunningGateway, tmp_path: Path) -> None:
     """Every row is there, and no step of the scrolling lays out more than what comes into sight."""
     before = page.locator(".row-link").count()
@@ -228,7 +224,6 @@ def test_a_hundred_studies_scroll(page: Page, gateway: RunningGateway, tmp_path:
     assert not faults(page)
 
 
-@pytest.mark.long
 def test_a_new_version_is_offered_and_taken(page: Page, gateway: RunningGateway) -> None:
     """The shell stays as it is until the reader agrees; then the new one runs, and the store is as it was."""
     page.wait_for_function("() => navigator.serviceWorker.ready.then(() => true)")
