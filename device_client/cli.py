@@ -3,52 +3,23 @@
 import asyncio
 import json
 import logging
-import os
 import platform
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import click
 
 from device_client import cli_asks, cli_display, cli_storage, cli_watch
+from device_client.cli_support import ask, folder, print_json, say_if_shut_out, state_option
 from device_client.errors import Busy, DeviceError
 from wire.messages import Layer
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 LAYERS = get_args(Layer)
 _START_S = 2.0
-
-
-def _default_state() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "mpacs-device"
-
-
-def _state_option(command: Command) -> Command:
-    """``--state`` after the subcommand as well as before it."""
-
-    def keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-        if value is not None:
-            context.find_root().obj = value
-
-    option = click.option(
-        "--state",
-        type=click.Path(path_type=Path, file_okay=False),
-        expose_value=False,
-        callback=keep,
-        help="Folder of this device [default: $MPACS_STATE or ~/.local/state/mpacs-device].",
-    )
-    return option(command)
-
-
-def _folder() -> Path:
-    chosen = click.get_current_context().find_root().obj
-    return Path(chosen or os.environ.get("MPACS_STATE") or _default_state())
 
 
 class _Group(click.Group):
@@ -66,7 +37,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group)
-@_state_option
+@state_option
 def main() -> None:
     """A device beside a gateway: receives studies, verifies and keeps them, shows and exports them.
 
@@ -91,7 +62,7 @@ def main() -> None:
     "--timeout", "timeout_s", type=float, help="Seconds to wait for the gateway [default: till the link ends]."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@_state_option
+@state_option
 def enrol(
     uri: str | None, link_file: Path | None, name: str, replace: bool, timeout_s: float | None, as_json: bool
 ) -> None:
@@ -109,7 +80,7 @@ def enrol(
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
-    identity = asyncio.run(enrol_device(_folder(), link or "", name[:128] or "device", timeout_s, tell, replace))
+    identity = asyncio.run(enrol_device(folder(), link or "", name[:128] or "device", timeout_s, tell, replace))
     kinds = [reader.kind for reader in identity.recipients]
     if as_json:
         click.echo(json.dumps({"device": identity.device, "site": identity.site, "recipients": kinds}))
@@ -122,7 +93,7 @@ def enrol(
 @click.option("--layer", "layers", multiple=True, type=click.Choice(LAYERS), help="Layer to receive; may be repeated.")
 @click.option("--timeout", "timeout_s", default=60.0, show_default=True, help="With --once: seconds without progress.")
 @cli_storage.options
-@_state_option
+@state_option
 def run(once: bool, layers: tuple[str, ...], timeout_s: float, **given: Any) -> None:
     """Receive until ended, or with --once until everything is here.
 
@@ -137,7 +108,7 @@ def run(once: bool, layers: tuple[str, ...], timeout_s: float, **given: Any) -> 
     order = {layer: position for position, layer in enumerate(dict.fromkeys((*DEFAULT_LAYERS, *LAYERS)))}
     named = set(layers) if set(layers) & set(DEFAULT_LAYERS) else {*layers, *DEFAULT_LAYERS}
     chosen = tuple(sorted(named, key=order.__getitem__))
-    asyncio.run(_run(_folder(), Options(chosen, once, timeout_s), cli_storage.taken(given)))
+    asyncio.run(_run(folder(), Options(chosen, once, timeout_s), cli_storage.taken(given)))
 
 
 async def _run(folder: Path, options: Any, storage: cli_storage.Chosen) -> None:
@@ -191,35 +162,18 @@ async def _own(folder: Path) -> Any:
             await asyncio.sleep(0.05)
 
 
-def _say_if_shut_out() -> None:
-    from device_client.shut_out import notice
-
-    if said := notice(_folder()):
-        click.echo(said, err=True)
-
-
-def _ask(message: dict[str, Any], told: Callable[[dict[str, Any]], None] = lambda _message: None) -> Any:
-    from device_client.service import request
-
-    return request(_folder(), message, told)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
-
-
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_state_option
+@state_option
 def studies(as_json: bool) -> None:
     """List the studies that are here.
 
     Example: mpacs-device studies --json
     """
-    found = _ask({"op": "studies"})
-    _say_if_shut_out()
+    found = ask({"op": "studies"})
+    say_if_shut_out()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from device_client.progress import studies_table
 
@@ -229,16 +183,16 @@ def studies(as_json: bool) -> None:
 @main.command()
 @click.argument("study")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with all attributes, pictures and reports.")
-@_state_option
+@state_option
 def show(study: str, as_json: bool) -> None:
     """Show one study and its reports: STUDY is its StudyInstanceUID, its opaque reference, or how one of them begins.
 
     Example: mpacs-device show 1.2.840 --json
     """
-    found = _ask({"op": "show", "study": study})
-    _say_if_shut_out()
+    found = ask({"op": "show", "study": study})
+    say_if_shut_out()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from device_client.progress import study_reports, study_tables
 
@@ -254,7 +208,7 @@ def show(study: str, as_json: bool) -> None:
 @click.option("--level", default=0, type=click.IntRange(0, 32), help="Of diagnostic: frames halved so often.")
 @click.option("--partial", is_flag=True, help="Write what is here of a layer that is not complete.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
-@_state_option
+@state_option
 def export(study: str, to: Path, layer: str, frame: int | None, level: int, partial: bool, as_json: bool) -> None:
     """Write pictures and attributes of STUDY as files; of --layer report its text, HTML and PDF.
 
@@ -270,9 +224,9 @@ def export(study: str, to: Path, layer: str, frame: int | None, level: int, part
         bar = ExportBar()
         told = lambda message: bar.take(*message["progress"])  # noqa: E731 - the drawing one of two
     message = {"op": "export", "study": study, "to": str(to.absolute()), "layer": layer, "frame": frame}
-    written = _ask({**message, "level": level, "partial": partial}, told)
+    written = ask({**message, "level": level, "partial": partial}, told)
     if as_json:
-        _print_json(written)
+        print_json(written)
         return
     click.echo(f"{written['pictures']} of layer {layer} written to {written['to']}")
     if written["missing"]:
@@ -286,7 +240,7 @@ def export(study: str, to: Path, layer: str, frame: int | None, level: int, part
 )
 @click.option("--fetch", is_flag=True, help="Have the gateway look for it in the PACS, also where it is here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
-@_state_option
+@state_option
 def request_(study: str, layer: str | None, fetch: bool, as_json: bool) -> None:
     """Have the gateway fetch STUDY, or make a layer of it.
 
@@ -296,14 +250,14 @@ def request_(study: str, layer: str | None, fetch: bool, as_json: bool) -> None:
 
     Example: mpacs-device request 1.2.840 && mpacs-device run --once
     """
-    if fetch or (layer is None and not _ask({"op": "held", "study": study})):
-        cli_asks.retrieve(_ask, study, as_json)
+    if fetch or (layer is None and not ask({"op": "held", "study": study})):
+        cli_asks.retrieve(study, as_json)
         return
     layer = layer or "original"
-    outcome = _ask({"op": "wish", "study": study, "layer": layer})
+    outcome = ask({"op": "wish", "study": study, "layer": layer})
     outcome.pop("references")
     if as_json:
-        _print_json(outcome)
+        print_json(outcome)
         return
     meaning = {
         "ordered": "is ordered: it comes when the gateway has made what is not there yet",
@@ -312,6 +266,5 @@ def request_(study: str, layer: str | None, fetch: bool, as_json: bool) -> None:
     click.echo(f"layer {layer} {meaning[outcome['state']]}")
 
 
-cli_asks.add_to(main, _ask, _state_option)
-cli_display.add_to(main, _folder, _state_option)
-cli_watch.add_to(main, _folder, _state_option)
+for command in (*cli_asks.COMMANDS, cli_display.display, cli_watch.watch):
+    main.add_command(command)

@@ -1,19 +1,17 @@
 """``mpacs-device search | share | unshare | directory | receipts | release``: what the gateway is asked for people."""
 
-import json
 import re
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
+from device_client.cli_support import ask, json_option, print_json, state_option
 from device_client.errors import DeviceError
 
-Ask = Callable[..., Any]
 _SPAN = re.compile(r"\+([1-9][0-9]{0,4})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -44,11 +42,7 @@ def _date(_context: click.Context, _parameter: click.Parameter, value: str) -> s
     return text
 
 
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1))
-
-
-def _uid(ask: Ask, study: str) -> str:
+def _uid(study: str) -> str:
     """The UID of a study that is here, by how it begins; else ``study`` itself."""
     uid = str(ask({"op": "held", "study": study}) or study)
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)*", uid) or len(uid) > 64:
@@ -56,7 +50,7 @@ def _uid(ask: Ask, study: str) -> str:
     return uid
 
 
-def _with_bar(ask: Ask, question: dict[str, Any], what: str) -> Any:
+def _with_bar(question: dict[str, Any], what: str) -> Any:
     if not sys.stderr.isatty():
         return ask(question)
     from device_client.progress import FetchBar
@@ -68,174 +62,176 @@ def _with_bar(ask: Ask, question: dict[str, Any], what: str) -> Any:
         bar.stop()
 
 
-def retrieve(ask: Ask, study: str, as_json: bool) -> None:
+def retrieve(study: str, as_json: bool) -> None:
     """Have the gateway fetch a study, with a bar where somebody looks."""
-    question = {"op": "ask", "ask": "retrieve", "study": _uid(ask, study)}
-    outcome = _with_bar(ask, question, "the gateway has")
+    question = {"op": "ask", "ask": "retrieve", "study": _uid(study)}
+    outcome = _with_bar(question, "the gateway has")
     if as_json:
-        _print_json(outcome)
+        print_json(outcome)
     else:
         click.echo("the gateway has all of it: it comes with `mpacs-device run`")
 
 
-def add_to(group: click.Group, ask: Ask, state_option: Callable[..., Any]) -> None:
-    """Add the commands to ``group``; ``ask`` asks the process that owns the device, or connects for a moment."""
-    as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.command()
+@click.option("--name", default="", metavar="PATTERN", help="Patient's name; * and ? are wildcards.")
+@click.option("--patient", default="", metavar="ID", help="PatientID.")
+@click.option("--accession", default="", metavar="NUMBER", help="AccessionNumber.")
+@click.option("--date", default="", metavar="RANGE", callback=_date, help="StudyDate: YYYYMMDD or YYYYMMDD-YYYYMMDD.")
+@click.option("--modality", "modalities", multiple=True, metavar="M", help="CT, MR, ...; may be repeated.")
+@click.option("--body-part", default="", metavar="PART", help="BodyPartExamined, such as CHEST.")
+@click.option("--description", default="", metavar="PATTERN", help="StudyDescription.")
+@click.option("--page", type=click.IntRange(1, 200), default=1, show_default=True, help="50 studies a page.")
+@json_option
+@state_option
+def search(
+    name: str,
+    patient: str,
+    accession: str,
+    date: str,
+    modalities: tuple[str, ...],
+    body_part: str,
+    description: str,
+    page: int,
+    as_json: bool,
+) -> None:
+    """Search the gateway's own store and the PACS; each study says where it lies.
 
-    @group.command()
-    @click.option("--name", default="", metavar="PATTERN", help="Patient's name; * and ? are wildcards.")
-    @click.option("--patient", default="", metavar="ID", help="PatientID.")
-    @click.option("--accession", default="", metavar="NUMBER", help="AccessionNumber.")
-    @click.option(
-        "--date", default="", metavar="RANGE", callback=_date, help="StudyDate: YYYYMMDD or YYYYMMDD-YYYYMMDD."
-    )
-    @click.option("--modality", "modalities", multiple=True, metavar="M", help="CT, MR, ...; may be repeated.")
-    @click.option("--body-part", default="", metavar="PART", help="BodyPartExamined, such as CHEST.")
-    @click.option("--description", default="", metavar="PATTERN", help="StudyDescription.")
-    @click.option("--page", type=click.IntRange(1, 200), default=1, show_default=True, help="50 studies a page.")
-    @as_json_option
-    @state_option
-    def search(
-        name: str,
-        patient: str,
-        accession: str,
-        date: str,
-        modalities: tuple[str, ...],
-        body_part: str,
-        description: str,
-        page: int,
-        as_json: bool,
-    ) -> None:
-        """Search the gateway's own store and the PACS; each study says where it lies.
+    Example: mpacs-device search --name '홍*' --modality CT --date 20240101-
+    """
+    keys = {"PatientName": name, "PatientID": patient, "AccessionNumber": accession, "StudyDate": date,
+            "ModalitiesInStudy": [one.upper() for one in modalities], "BodyPartExamined": body_part.upper(),
+            "StudyDescription": description}  # fmt: skip
+    found = ask({"op": "ask", "ask": "search", "keys": keys, "page": page - 1})
+    if as_json:
+        print_json(found)
+        return
+    from device_client.progress import found_table
 
-        Example: mpacs-device search --name '홍*' --modality CT --date 20240101-
-        """
-        keys = {"PatientName": name, "PatientID": patient, "AccessionNumber": accession, "StudyDate": date,
-                "ModalitiesInStudy": [one.upper() for one in modalities], "BodyPartExamined": body_part.upper(),
-                "StudyDescription": description}  # fmt: skip
-        found = ask({"op": "ask", "ask": "search", "keys": keys, "page": page - 1})
-        if as_json:
-            _print_json(found)
-            return
-        from device_client.progress import found_table
+    found_table(found["studies"])
+    if found["more"]:
+        click.echo(f"there are more: --page {page + 1}", err=True)
+    for pacs in found["silent"]:
+        click.echo(f"PACS {pacs} did not answer: what it has is not in the list", err=True)
 
-        found_table(found["studies"])
-        if found["more"]:
-            click.echo(f"there are more: --page {page + 1}", err=True)
-        for pacs in found["silent"]:
-            click.echo(f"PACS {pacs} did not answer: what it has is not in the list", err=True)
 
-    @group.command()
-    @click.argument("name", default="")
-    @as_json_option
-    @state_option
-    def directory(name: str, as_json: bool) -> None:
-        """List with whom this device may share; NAME is a pattern of names or identifiers.
+@click.command()
+@click.argument("name", default="")
+@json_option
+@state_option
+def directory(name: str, as_json: bool) -> None:
+    """List with whom this device may share; NAME is a pattern of names or identifiers.
 
-        Example: mpacs-device directory '김*'
-        """
-        people = ask({"op": "ask", "ask": "directory", "name": name})
-        if as_json:
-            _print_json(people)
-            return
-        from device_client.progress import people_table
+    Example: mpacs-device directory '김*'
+    """
+    people = ask({"op": "ask", "ask": "directory", "name": name})
+    if as_json:
+        print_json(people)
+        return
+    from device_client.progress import people_table
 
-        people_table(people)
+    people_table(people)
 
-    @group.command()
-    @click.argument("study")
-    @click.option("--with", "whom", required=True, metavar="KIND:ID", help="A colleague: doctor:ID or ward:ID.")
-    @click.option(
-        "--until", "until", metavar="TIME", callback=_until, help="+2h, +7d, a date or a time [default: no end]."
-    )
-    @as_json_option
-    @state_option
-    def share(study: str, whom: str, until: int, as_json: bool) -> None:
-        """Share STUDY with a colleague, until a time or until it is taken back.
 
-        Example: mpacs-device share 1.2.840 --with doctor:D-17 --until +7d
-        """
-        done = ask({"op": "ask", "ask": "share", "study": _uid(ask, study), "with": whom, "until": until})
-        _print_json(done) if as_json else click.echo(f"shared with {whom}")
+@click.command()
+@click.argument("study")
+@click.option("--with", "whom", required=True, metavar="KIND:ID", help="A colleague: doctor:ID or ward:ID.")
+@click.option("--until", "until", metavar="TIME", callback=_until, help="+2h, +7d, a date or a time [default: no end].")
+@json_option
+@state_option
+def share(study: str, whom: str, until: int, as_json: bool) -> None:
+    """Share STUDY with a colleague, until a time or until it is taken back.
 
-    @group.command()
-    @click.argument("study")
-    @click.option("--with", "whom", required=True, metavar="KIND:ID", help="With whom it was shared.")
-    @as_json_option
-    @state_option
-    def unshare(study: str, whom: str, as_json: bool) -> None:
-        """Take a shared STUDY back. What has been read meanwhile is not recalled.
+    Example: mpacs-device share 1.2.840 --with doctor:D-17 --until +7d
+    """
+    done = ask({"op": "ask", "ask": "share", "study": _uid(study), "with": whom, "until": until})
+    print_json(done) if as_json else click.echo(f"shared with {whom}")
 
-        Example: mpacs-device unshare 1.2.840 --with doctor:D-17
-        """
-        done = ask({"op": "ask", "ask": "unshare", "study": _uid(ask, study), "with": whom})
-        _print_json(done) if as_json else click.echo(f"no longer shared with {whom}")
 
-    @group.command()
-    @click.argument("study")
-    @as_json_option
-    @state_option
-    def release(study: str, as_json: bool) -> None:
-        """Let the patient have STUDY.
+@click.command()
+@click.argument("study")
+@click.option("--with", "whom", required=True, metavar="KIND:ID", help="With whom it was shared.")
+@json_option
+@state_option
+def unshare(study: str, whom: str, as_json: bool) -> None:
+    """Take a shared STUDY back. What has been read meanwhile is not recalled.
 
-        Example: mpacs-device release 1.2.840
-        """
-        done = ask({"op": "ask", "ask": "release", "study": _uid(ask, study)})
-        _print_json(done) if as_json else click.echo("released to the patient")
+    Example: mpacs-device unshare 1.2.840 --with doctor:D-17
+    """
+    done = ask({"op": "ask", "ask": "unshare", "study": _uid(study), "with": whom})
+    print_json(done) if as_json else click.echo(f"no longer shared with {whom}")
 
-    @group.command()
-    @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-    @click.option("--patient", required=True, metavar="ID", help="PatientID of whom it is of.")
-    @click.option("--issuer", default="", help="IssuerOfPatientID, where several patients have this ID.")
-    @click.option("--study", default="", metavar="UID", help="The study that it is added to [default: a new one].")
-    @click.option("--description", default="", help="What it shows; 64 characters at most.")
-    @as_json_option
-    @state_option
-    def send(file: Path, patient: str, issuer: str, study: str, description: str, as_json: bool) -> None:
-        """Send FILE, a picture, PDF or DICOM file, for a patient.
 
-        It goes sealed to the gateway, which makes DICOM of it and passes it on to the PACS. What was cut off goes on
-        where it stopped when the same command is given again.
+@click.command()
+@click.argument("study")
+@json_option
+@state_option
+def release(study: str, as_json: bool) -> None:
+    """Let the patient have STUDY.
 
-        Example: mpacs-device send foot.jpg --patient P-1001 --description 'left foot'
-        """
-        uid = _uid(ask, study) if study else ""
-        question = {"op": "ask", "ask": "send", "path": str(file.absolute()), "patient": patient, "issuer": issuer,
-                    "study": uid, "description": description}  # fmt: skip
-        stored = _with_bar(ask, question, "sent")
-        _print_json(stored) if as_json else click.echo(f"stored in study {stored['StudyInstanceUID']}")
+    Example: mpacs-device release 1.2.840
+    """
+    done = ask({"op": "ask", "ask": "release", "study": _uid(study)})
+    print_json(done) if as_json else click.echo("released to the patient")
 
-    @group.command("break-glass")
-    @click.argument("patient")
-    @click.option("--issuer", default="", help="IssuerOfPatientID, where several patients have this ID.")
-    @click.option("--reason", required=True, help="Why; the administrator sees it, and it is recorded.")
-    @as_json_option
-    @state_option
-    def break_glass(patient: str, issuer: str, reason: str, as_json: bool) -> None:
-        """Take emergency access to PATIENT, for a time that the site sets.
 
-        Example: mpacs-device break-glass P-1001 --reason 'unconscious, no doctor of hers is here'
-        """
-        granted = ask({"op": "ask", "ask": "break_glass", "patient": patient, "issuer": issuer, "reason": reason})
-        if as_json:
-            _print_json(granted)
-        else:
-            until = datetime.fromtimestamp(granted["until"] / 1000, UTC).astimezone()
-            click.echo(f"until {until:%Y-%m-%d %H:%M}; this is recorded")
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--patient", required=True, metavar="ID", help="PatientID of whom it is of.")
+@click.option("--issuer", default="", help="IssuerOfPatientID, where several patients have this ID.")
+@click.option("--study", default="", metavar="UID", help="The study that it is added to [default: a new one].")
+@click.option("--description", default="", help="What it shows; 64 characters at most.")
+@json_option
+@state_option
+def send(file: Path, patient: str, issuer: str, study: str, description: str, as_json: bool) -> None:
+    """Send FILE, a picture, PDF or DICOM file, for a patient.
 
-    @group.command()
-    @click.argument("study")
-    @as_json_option
-    @state_option
-    def receipts(study: str, as_json: bool) -> None:
-        """Show who received and opened STUDY.
+    It goes sealed to the gateway, which makes DICOM of it and passes it on to the PACS. What was cut off goes on
+    where it stopped when the same command is given again.
 
-        Example: mpacs-device receipts 1.2.840
-        """
-        read = ask({"op": "ask", "ask": "receipts", "study": _uid(ask, study)})
-        if as_json:
-            _print_json(read)
-            return
-        from device_client.progress import receipts_table
+    Example: mpacs-device send foot.jpg --patient P-1001 --description 'left foot'
+    """
+    uid = _uid(study) if study else ""
+    question = {"op": "ask", "ask": "send", "path": str(file.absolute()), "patient": patient, "issuer": issuer,
+                "study": uid, "description": description}  # fmt: skip
+    stored = _with_bar(question, "sent")
+    print_json(stored) if as_json else click.echo(f"stored in study {stored['StudyInstanceUID']}")
 
-        receipts_table(read)
+
+@click.command("break-glass")
+@click.argument("patient")
+@click.option("--issuer", default="", help="IssuerOfPatientID, where several patients have this ID.")
+@click.option("--reason", required=True, help="Why; the administrator sees it, and it is recorded.")
+@json_option
+@state_option
+def break_glass(patient: str, issuer: str, reason: str, as_json: bool) -> None:
+    """Take emergency access to PATIENT, for a time that the site sets.
+
+    Example: mpacs-device break-glass P-1001 --reason 'unconscious, no doctor of hers is here'
+    """
+    granted = ask({"op": "ask", "ask": "break_glass", "patient": patient, "issuer": issuer, "reason": reason})
+    if as_json:
+        print_json(granted)
+    else:
+        until = datetime.fromtimestamp(granted["until"] / 1000, UTC).astimezone()
+        click.echo(f"until {until:%Y-%m-%d %H:%M}; this is recorded")
+
+
+@click.command()
+@click.argument("study")
+@json_option
+@state_option
+def receipts(study: str, as_json: bool) -> None:
+    """Show who received and opened STUDY.
+
+    Example: mpacs-device receipts 1.2.840
+    """
+    read = ask({"op": "ask", "ask": "receipts", "study": _uid(study)})
+    if as_json:
+        print_json(read)
+        return
+    from device_client.progress import receipts_table
+
+    receipts_table(read)
+
+
+COMMANDS = (search, directory, share, unshare, release, send, break_glass, receipts)

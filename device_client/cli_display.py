@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from device_client import cli_storage
+from device_client.cli_support import folder, state_option
 from device_client.errors import DeviceError
 
 _LANGUAGE = click.Choice(["ko", "en"])
@@ -69,32 +70,32 @@ _options = (
 )  # fmt: skip
 
 
-def add_to(group: click.Group, folder: Callable[[], Path], state_option: Callable[..., Any]) -> None:
-    """Add the command to ``group``; ``folder`` is the state folder that was chosen."""
-
-    @group.command()
-    @state_option
-    def display(
-        shot: Path | None, size: tuple[int, int] | None, window: bool, link_file: Path | None, **given: Any
-    ) -> None:
-        """Show the ward's current studies on the full screen, and receive them.
-
-        Needs no desktop and no input: studies are shown in turn, critical and new ones first. Arrow keys, space,
-        a touch or the wheel choose study and picture. When the gateway is silent the screen says so, and hides
-        pictures after --blank-after. Where `mpacs-device run` receives already, the display asks it.
-
-        Example: mpacs-device display --night 21:00-06:30 --blank-after 15
-        """
-        chosen = cli_storage.taken(given)
-        settings = _settings(**given)
-        if shot is not None:
-            _screenshot(folder(), settings, size or (1920, 1080), shot)
-        else:
-            _run(folder(), settings, size, window, link_file, chosen)
-
+def _all_options(command: Any) -> Any:
     for option in reversed(_options):
-        option(display)
-    cli_storage.options(display)
+        option(command)
+    return cli_storage.options(command)
+
+
+@click.command()
+@_all_options
+@state_option
+def display(
+    shot: Path | None, size: tuple[int, int] | None, window: bool, link_file: Path | None, **given: Any
+) -> None:
+    """Show the ward's current studies on the full screen, and receive them.
+
+    Needs no desktop and no input: studies are shown in turn, critical and new ones first. Arrow keys, space,
+    a touch or the wheel choose study and picture. When the gateway is silent the screen says so, and hides
+    pictures after --blank-after. Where `mpacs-device run` receives already, the display asks it.
+
+    Example: mpacs-device display --night 21:00-06:30 --blank-after 15
+    """
+    chosen = cli_storage.taken(given)
+    settings = _settings(**given)
+    if shot is not None:
+        _screenshot(folder(), settings, size or (1920, 1080), shot)
+    else:
+        _run(folder(), settings, size, window, link_file, chosen)
 
 
 def _settings(blank_after_min: float, **given: Any) -> Any:

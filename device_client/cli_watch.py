@@ -6,43 +6,39 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from device_client.cli_support import folder, state_option
+
 _COMMAND_S = 60.0
 
 
-def add_to(group: click.Group, folder: Callable[[], Path], state_option: Callable[..., Any]) -> None:
-    """Add the command to ``group``; ``folder`` is the state folder that was chosen."""
+@click.command()
+@click.option("--exec", "command", metavar="COMMAND", help="Run COMMAND for each event, its JSON on standard input.")
+@click.option("--event", "wanted", multiple=True, metavar="NAME", help="Only these events; may be repeated.")
+@state_option
+def watch(command: str | None, wanted: tuple[str, ...]) -> None:
+    """Print what happens in the running process, one JSON line an event.
 
-    @group.command()
-    @click.option(
-        "--exec", "command", metavar="COMMAND", help="Run COMMAND for each event, its JSON on standard input."
-    )
-    @click.option("--event", "wanted", multiple=True, metavar="NAME", help="Only these events; may be repeated.")
-    @state_option
-    def watch(command: str | None, wanted: tuple[str, ...]) -> None:
-        """Print what happens in the running process, one JSON line an event.
+    With --exec a lamp or a pager can follow: COMMAND runs without a shell, one at a time, with the event's name in
+    MPACS_EVENT and its JSON on standard input; one that fails is said and passed over. Events: watching, connected,
+    disconnected, gateway, announced, progress, complete, gone, revoked, lease-ended, broken, no-room, evicted,
+    refused.
 
-        With --exec a lamp or a pager can follow: COMMAND runs without a shell, one at a time, with the event's name in
-        MPACS_EVENT and its JSON on standard input; one that fails is said and passed over. Events: watching, connected,
-        disconnected, gateway, announced, progress, complete, gone, revoked, lease-ended, broken, no-room, evicted,
-        refused.
-
-        Example: mpacs-device watch --event complete --exec '/usr/local/bin/lamp on'
-        """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Also where it was started in the background, which makes shells have SIGINT ignored.
-            signal.signal(number, signal.default_int_handler)
-        try:
-            _watch(folder(), shlex.split(command) if command else [], set(wanted))
-        except KeyboardInterrupt:
-            return
-        except ValueError as error:
-            raise click.BadParameter(f"--exec: {error}") from None
+    Example: mpacs-device watch --event complete --exec '/usr/local/bin/lamp on'
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where it was started in the background, which makes shells have SIGINT ignored.
+        signal.signal(number, signal.default_int_handler)
+    try:
+        _watch(folder(), shlex.split(command) if command else [], set(wanted))
+    except KeyboardInterrupt:
+        return
+    except ValueError as error:
+        raise click.BadParameter(f"--exec: {error}") from None
 
 
 def _watch(folder: Path, command: list[str], wanted: set[str]) -> None:
