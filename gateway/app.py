@@ -222,13 +222,11 @@ def public_keys(state: State) -> dict[str, object]:
 def renew_keys(state: State, root: bool) -> None:
     """New keys in the place of the old; a core that runs restarts by itself. NoMoreRoots."""
     from gateway.audit import Event
-    from gateway.management.index import told, trail
+    from gateway.management.index import trail
     from gateway.management.vault import Vault
 
     config, opened, _ = open_registry(state)
     with opened.begin() as connection:
-        # First: whatever the keys are afterwards, nothing stays signed by the old ones alone.
-        told.seal_all_anew(connection)
         trail.record(connection, Event("keys-renewed", operator(), what="root" if root else "online"))
     Vault.renew(state.keys, config.site, root)
     publish_access(state, config, opened)

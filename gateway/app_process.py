@@ -62,9 +62,11 @@ async def core(state: State) -> None:
     asyncio.get_running_loop().set_exception_handler(_log_loop_error)
     # A core of a gateway that was killed may still be ending, and this one sweeps what it does not know.
     held = lock(state, ".core.lock", _LOCK_WAIT_S)
+    # Before whoever else reads them: keys that are renewed from here on end this process.
+    vault = Vault.load(state.keys)
     config, opened, registry = open_registry(state, "gateway")
     anchors = open_anchors(state, config)
-    note_start(opened, (state.root / configuration.FILE_NAME).read_bytes())
+    note_start(opened, (state.root / configuration.FILE_NAME).read_bytes(), vault.signer)
     authority.ensure(state.tls, config.host)
     store, evictor = open_stores(opened, config, state.archive, state.objects)
 
@@ -78,7 +80,6 @@ async def core(state: State) -> None:
     console = Console(config, state.tls, status)
     async with RenderPool(config.rendering.workers) as pool:
         lanes = studios(Bench(opened, state.archive, store, pool, config.rendering))
-        vault = Vault.load(state.keys)
         running = Core(config, opened, vault, registry, store, evictor, lanes, state.broker,
                        *outward(state, config, opened), chores, console.step)  # fmt: skip
         running.anchor = lambda: anchors.step(opened)

@@ -1,9 +1,10 @@
-"""What devices' requests leave in the audit trail: who got what, and what was refused. All methods block.
+"""What devices' requests leave in the audit trail: who got what, and what was refused. What writes blocks.
 
 Devices ask for the same again and again; a line is written for what is new: a study's layer that is taken up, a lease
 that is renewed for the first time in an hour. Refusals are bounded, or a hostile device could fill the disk with them.
 """
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -15,7 +16,8 @@ from gateway.management.index import arrivals_read, people, told, trail
 from gateway.management.index.people import Device, Profile
 
 _REMEMBERED = 20_000
-_LEASE_EVERY_S = 3600.0
+_HOUR_S = 3600.0
+_LEASE_EVERY_S = _HOUR_S
 _REFUSALS_AN_HOUR = 100
 
 
@@ -27,16 +29,20 @@ class Accounts:
         self._engine = engine
         self._seen: OrderedDict[Hashable, float] = OrderedDict()
         self._refusals: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._remembering = threading.Lock()
 
     def renewed(self, device: Device, profile: Profile) -> None:
         """A lease was given."""
         if self._is_new(("lease", device.device), _LEASE_EVERY_S):
             self._write(device, profile, "lease-renewed", "success", None, "", "")
 
+    def is_first(self, device: Device, study_id: int, layer: str) -> bool:
+        """Whether it asks for a layer of a study for the first time; does not block, since each Want asks this."""
+        return self._is_new((device.device, study_id, layer), float("inf"))
+
     def taken_up(self, device: Device, profile: Profile, study_id: int, layer: str) -> None:
         """It begins to take a layer of a study."""
-        if self._is_new((device.device, study_id, layer), float("inf")):
-            self._write(device, profile, "retrieve", "success", study_id, layer, "")
+        self._write(device, profile, "retrieve", "success", study_id, layer, "")
 
     def received(self, device: Device, profile: Profile, study_ref: str, layer: str, event: str) -> None:
         """A receipt: it has, or somebody opened, a layer of an announced study."""
@@ -78,23 +84,25 @@ class Accounts:
 
     def _is_new(self, key: Hashable, for_s: float) -> bool:
         now = time.monotonic()
-        at = self._seen.get(key)
-        if at is not None and now - at < for_s:
-            return False
-        self._seen[key] = now
-        self._seen.move_to_end(key)
-        if len(self._seen) > _REMEMBERED:
-            self._seen.popitem(last=False)
+        with self._remembering:
+            at = self._seen.get(key)
+            if at is not None and now - at < for_s:
+                return False
+            self._seen[key] = now
+            self._seen.move_to_end(key)
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
         return True
 
     def _may_note_refusal(self, device: str) -> bool:
         now = time.monotonic()
-        began, count = self._refusals.pop(device, (now, 0))
-        if now - began > 3600:
-            began, count = now, 0
-        self._refusals[device] = (began, count + 1)
-        if len(self._refusals) > _REMEMBERED:
-            self._refusals.popitem(last=False)
+        with self._remembering:
+            began, count = self._refusals.pop(device, (now, 0))
+            if now - began > _HOUR_S:
+                began, count = now, 0
+            self._refusals[device] = (began, count + 1)
+            if len(self._refusals) > _REMEMBERED:
+                self._refusals.popitem(last=False)
         return count < _REFUSALS_AN_HOUR
 
     def _write(

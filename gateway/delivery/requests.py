@@ -16,13 +16,14 @@ from gateway.delivery.presence import Presence
 from gateway.delivery.pump import Pump
 from gateway.management.announcer import Announcer
 from gateway.management.census import Census
-from gateway.management.index import deliveries, people, told, uses
+from gateway.management.index import arrivals_read, deliveries, people, told, uses
 from gateway.management.index.deliveries import SealedObject
 from gateway.management.index.people import Device, Profile
 from gateway.management.orders import Orders
 from gateway.management.registry import Registry, Unknown
 from gateway.management.replay import Replay
 from gateway.management.rights import may_have
+from gateway.management.sharing import may
 from gateway.management.vault import Vault
 from wire import envelope, manifest, seal, topics
 from wire.asks import Told
@@ -84,6 +85,7 @@ class Requests:
         self._accounts = asks.accounts
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
         self._told = 0
+        self._profiles = -1
         self._not_taken = 0
         self._complains_at = 0.0
 
@@ -99,6 +101,10 @@ class Requests:
         """
         try:
             there = await asyncio.to_thread(self._census.look)
+            if there.version[1] != self._profiles:
+                # A relation that ends takes effect now, not when its head has followed.
+                self._profiles = there.version[1]
+                self.forget_grants()
             device = there.devices.get(device_ref) or there.wiping.get(device_ref)
             if device is None:
                 return
@@ -218,7 +224,8 @@ class Requests:
         sealed = await self._granted(profile, object_id)
         if sealed is None:
             return Gone(object=want.object)
-        await asyncio.to_thread(self._accounts.taken_up, device, profile, sealed.study_id, sealed.layer)
+        if self._accounts.is_first(device, sealed.study_id, sealed.layer):
+            await asyncio.to_thread(self._accounts.taken_up, device, profile, sealed.study_id, sealed.layer)
         self.on_served(object_id)
         count = seal.segment_count(sealed.size)
         segments = list(from_ranges(want.ranges))
@@ -251,6 +258,9 @@ class Requests:
                 return None
             found = deliveries.object_by_id(connection, object_id)
             if found is None or not may_have(profile.kind, found.layer):
+                return None
+            study = arrivals_read.study_by_id(connection, found.study_id)
+            if study is None or not may("want", connection, self._census.look_within(connection), profile, study):
                 return None
             if not self._announcer.withheld(connection, profile.kind, found.study_id).isdisjoint(found.series_ids):
                 return None

@@ -27,6 +27,8 @@ from gateway.management.index.trail import Standing
 KEEP_EVERY_S = 600.0
 _LABEL = b"mpacs/1 audit anchor\0"
 _KEY_BYTES = 32
+_LINE_BYTES = 1024
+"""More than a line takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +172,10 @@ def _parsed(line: str) -> dict[str, Any] | None:
 
 
 def _last_line(path: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(FileNotFoundError):
-        lines = path.read_text().splitlines()
+    """Read from the end: the file grows for years, and this is asked once a second."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - _LINE_BYTES, 0))
+        lines = file.read().decode(errors="replace").splitlines()
         return _parsed(lines[-1]) if lines else None
     return None
 

@@ -127,10 +127,15 @@ class Vault:
         return {
             "root": self.root_digest.hex(),
             "roots": len(self._links(site)),
-            "online": sign.key_id(sign.raw_public(self.online)).hex(),
+            "online": self.signer.hex(),
             "exchange": hashlib.sha256(hpke.raw_public(self.exchange)).hexdigest()[:16],
             "gateway": self.gateway,
         }
+
+    @property
+    def signer(self) -> bytes:
+        """The id of the key that signs."""
+        return sign.key_id(sign.raw_public(self.online))
 
     @property
     def root_digest(self) -> bytes:

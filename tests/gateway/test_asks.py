@@ -11,7 +11,7 @@ from benchmarks.studies import HONG, LEE, Made, demo_studies
 from tests.support.gateway_devices import WireDevice, attributes_of
 from tests.support.gateways import RunningGateway
 from wire import asks, objects
-from wire.messages import Done, Order, Receipt, Refused
+from wire.messages import Done, Gone, Order, Receipt, Refused
 from wire.names import decode_reference
 
 SETTINGS = {"delivery": {"settle_s": 0.5, "head_ward_s": 2.0, "head_s": 3.0}}
@@ -245,7 +245,9 @@ def test_emergency_access_is_given_for_a_reason_and_recorded(gateway: RunningGat
     (noted,) = gateway.cli("audit", "show", "--event", "break-glass", json=True)
     assert (noted["who"], noted["patient"], noted["reason"]) == ("doctor:D-2", LEE.identifier, "심정지, 보호자 없음")
     assert LEE.identifier not in gateway.log and "심정지" not in gateway.log
+    entry = next(one for one in second.current().values() if one.objects).objects[0]
     gateway.cli("profile", "leave", "doctor", "D-2", LEE.identifier)
+    assert second.ask(second.want(entry, [(0, 1)])) == Gone(object=entry.object), "at its next request"
     second.wait(lambda: not uids(second), "it has them no more")
 
 

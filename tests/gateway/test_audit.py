@@ -14,6 +14,7 @@ from gateway.audit import _CODES, Event, message
 from gateway.management.anchors import Anchors
 from gateway.management.index import trail
 from gateway.management.index.counting import put
+from gateway.management.starts import note_start
 from tests.support.gateway_office import Office
 
 ENTRIES = 12
@@ -165,3 +166,26 @@ def test_every_event_is_a_message_of_the_standard(kind: Any) -> None:
         "1.2.3",
         "<P>&",
     ]
+
+
+def test_a_configuration_that_changed_is_an_entry_of_its_own(office: Office) -> None:
+    for configuration in (b"one", b"one", b"two", b"two"):
+        note_start(office.engine, configuration, office.vault.signer)
+    with office.engine.connect() as connection:
+        kinds = [entry.event["event"] for entry in trail.oldest_first(connection)]
+    start, change = "application-started", "configuration-changed"
+    assert kinds == [start, start, start, change, start]
+
+
+def test_whoever_begins_to_sign_makes_anew_what_another_key_signed(office: Office) -> None:
+    office.profile("ward", "W", attends=("*",))
+    study, _ = office.arrive()
+    office.announcer.refresh(study)
+    note_start(office.engine, b"", office.vault.signer)
+    office.announcer.refresh(study)
+    assert office.announcer.outdated() == []
+    note_start(office.engine, b"", office.vault.signer)
+    assert office.announcer.outdated() == [], "the same key"
+    note_start(office.engine, b"", bytes(8))
+    assert office.announcer.outdated() == [study]
+    assert len(office.announcer.refresh(study).outgoing) == 1

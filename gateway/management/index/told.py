@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.management.index.arrivals_tables import studies
-from gateway.management.index.counting import increment
+from gateway.management.index.counting import get, increment, put
 from gateway.management.index.deliveries import objects
 from gateway.management.index.engine import metadata
 from gateway.management.index.epochs import epochs
@@ -63,6 +63,7 @@ receipts = sa.Table(
 )
 
 _BATCH = 500
+_SIGNER, _SIGNER_BYTES = "announcements_signer", 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,9 +219,17 @@ def sealed_for_past_epochs(connection: Connection) -> list[int]:
     return sorted(int(row.study_id) for row in connection.execute(query))
 
 
-def seal_all_anew(connection: Connection) -> None:
-    """Every announcement is made again: those that are kept are signed with a key that is not trusted any more."""
+def follow_signer(connection: Connection, key_id: bytes) -> bool:
+    """Every announcement is made again if the kept ones are signed by another key; whether that is so.
+
+    Asked by whoever begins to sign, so that nothing stays that a process before it signed in the meantime.
+    """
+    signer = int.from_bytes(key_id[:_SIGNER_BYTES], "big")
+    if get(connection, _SIGNER) == signer:
+        return False
+    put(connection, _SIGNER, signer)
     connection.execute(sa.update(announcements).values(epoch=0))
+    return True
 
 
 def may_fetch(connection: Connection, recipient: str, object_id: str) -> bool:

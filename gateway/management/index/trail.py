@@ -86,6 +86,13 @@ def standing(connection: Connection) -> Standing:
     return Standing(int(row.sequence), bytes(row.link)) if row else Standing(0, FIRST_LINK)
 
 
+def latest_of(connection: Connection, event: str) -> Entry | None:
+    """The last entry of a kind."""
+    query = sa.select(entries).where(entries.c.entry.contains(f'"event":"{event}"', autoescape=True))
+    row = connection.execute(query.order_by(entries.c.sequence.desc()).limit(1)).first()
+    return Entry(int(row.sequence), int(row.at_ms), str(row.entry), bytes(row.link)) if row else None
+
+
 def counted(connection: Connection) -> int:
     """How many entries were ever added, as the index's own counter has it."""
     from gateway.management.index.counting import get
