@@ -11,6 +11,13 @@ from tests.support.gateways import RunningGateway
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180)]
 
 
+_IS_NAME_ON_TOP = """() => {
+  const name = document.querySelector('.study-who h1').getBoundingClientRect();
+  const shown = document.elementFromPoint(name.left + 4, name.top + name.height / 2);
+  return Boolean(shown?.closest('.study-who'));
+}"""
+
+
 @pytest.fixture(scope="module")
 def ct(gateway: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A CT of 24 slices and its report, at the gateway, for the patient HONG."""
@@ -50,6 +57,7 @@ def test_a_patient_enrols_looks_and_reads(browser: Browser, gateway: RunningGate
     page.locator(".report-button").click()
     report = page.frame_locator(".report-frame")
     expect(report.locator("h1")).not_to_be_empty()
+    assert page.evaluate(_IS_NAME_ON_TOP), "whose report it is stays in sight"
     # A link leads to the image that it names, and leaves its UID nowhere; one that is not here says so.
     named = str(pydicom.dcmread(ct.files[0], stop_before_pixels=True).SOPInstanceUID)
     report.locator(f'a[href$="#instance={named}"]').first.click()

@@ -37,7 +37,9 @@ function Head({ study }: { study: StudyItem }): JSX.Element {
           {patientName(attributes, w)} <Guessed attributes={attributes} />
           <span class="study-facts">{facts.filter(Boolean).join(' · ')}</span>
         </h1>
-        <p>{what.join(' · ')}</p>
+        <p>
+          {!study.current && <span class="mark stale">{w.viewer.notCurrent}</span>} {what.join(' · ')}
+        </p>
       </div>
       <StudyMenu study={study} />
     </header>
