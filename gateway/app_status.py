@@ -14,7 +14,7 @@ from gateway.app_pacs import status_of
 from gateway.cli_support import local_time
 from gateway.config_hl7 import Hl7
 from gateway.control import Client
-from gateway.management.index import arrivals_read, deliveries, movements
+from gateway.management.index import arrivals_read, deliveries, movements, retrieved
 from gateway.management.index.arrivals_tables import studies
 from gateway.management.registry import Registry
 from gateway.management.whereabouts import entitled, is_released
@@ -153,12 +153,14 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
     """All studies as ``mpacs-gateway studies --json`` prints them.
 
     ``instances`` counts them by state; its ``pending`` are those of ``received`` that have pixels to be rendered.
+    ``incomplete``: a fetch of it from a PACS goes on or was cut.
     """
     with opened.connect() as connection:
         rules = registry.census.look_within(connection).rules
         layers = deliveries.layer_totals(connection)
         states = deliveries.state_counts(connection)
         located, now = movements.located(connection), time.time()
+        cut = retrieved.all_cut(connection)
         return [
             {
                 "StudyInstanceUID": study.StudyInstanceUID,
@@ -166,6 +168,7 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
                 "PatientName": study.PatientName,
                 "NumberOfStudyRelatedInstances": study.NumberOfStudyRelatedInstances,
                 "settled": study.settled,
+                "incomplete": study.StudyInstanceUID in cut,
                 "layers": layers.get(study.id, {}),
                 "instances": states.get(study.id, {}),
                 "released": is_released(study, rules.access, located, now - study.last_arrival_at),

@@ -188,7 +188,8 @@ def studies(state: Any, as_json: bool) -> None:
         return
     columns = ["PatientID", "PatientName", "StudyInstanceUID", "NumberOfStudyRelatedInstances", "settled"]
     rows = [
-        [str(row[c]) for c in columns]
+        [str(row[c]) for c in columns[:-1]]
+        + ["incomplete" if row["incomplete"] else str(row["settled"])]
         + [
             ", ".join(f"{layer} {made['frames']}" for layer, made in row["layers"].items()),
             ", ".join([*row["recipients"], *(["(held back from its patient)"] if not row["released"] else [])]),

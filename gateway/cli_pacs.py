@@ -191,12 +191,13 @@ def get(state: Any, name: str, study: str, series: str, refresh: bool, as_json: 
     _account(state, Event("retrieve", "", outcome, whom=f"pacs:{name}", study=study, what=count))
     if as_json:
         print_json(done)
-    else:
+    elif done["outcome"] != "absent":
         click.echo(
             f"{done['outcome']}: {done['here']} of {done['total']} instances are here, {done['from_pacs']} came now"
         )
     if done["outcome"] != "complete":
-        fail(done["reason"] or "the PACS does not have it")
+        what = "series of that study" if series else "study"
+        fail(done["reason"] or f"not found: {name} has no such {what}, and nothing of it is here")
 
 
 _KEYWORDS = {

@@ -111,7 +111,7 @@ class Core:
         """Who hears of what."""
         self._requests.on_served = self._evictor.served
         self._requests.on_evicted = lambda object_id: self._loop_call(self._recall.evicted, object_id)
-        self._requests.on_gone = self._recall.ordered
+        self._requests.on_order = self._recall.ordered
         self._evictor.on_evicted = lambda: self._loop_call(self._requests.forget_grants)
         self._herald.on_told = self._requests.forget_grants
         self._herald.on_people = self._follow

@@ -1,14 +1,14 @@
-"""What is wanted and was evicted is fetched again from the PACS, without anybody's asking for that."""
+"""What is wanted and was evicted, or never came because a fetch was cut, is fetched from the PACS by itself."""
 
 import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sqlalchemy.engine import Engine
 
-from gateway.management.index import arrivals_read, deliveries, told
+from gateway.management.index import arrivals_read, deliveries, retrieved, told
 from gateway.middleware.pacs.client import PacsClient
 from gateway.middleware.pacs.errors import PacsError
 
@@ -17,6 +17,8 @@ _log = logging.getLogger(__name__)
 _RESTS_S = 60.0
 """A study that could not be fetched is left alone so long."""
 _REMEMBERED = 1000
+_Lacking = tuple[int, str, Sequence[str]]
+"""A study's id and UID, and the series that are to be fetched; an empty text for all."""
 
 
 class Recall:
@@ -31,9 +33,14 @@ class Recall:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failed: OrderedDict[int, float] = OrderedDict()
 
-    async def ordered(self, recipient: str, study_ref: str) -> bool:
-        """Whether files of a study that a recipient ordered a layer of are on their way now."""
-        return self._pacs.is_there and self._begin(await asyncio.to_thread(self._study_announced, recipient, study_ref))
+    async def ordered(self, recipient: str, study_ref: str, is_gone: bool) -> bool:
+        """Whether files of a study that a recipient ordered a layer of are on their way now.
+
+        ``is_gone``: the layer cannot be made without those that were evicted. What a cut fetch left out comes anyway.
+        """
+        if not self._pacs.is_there:
+            return False
+        return self._begin(await asyncio.to_thread(self._study_announced, recipient, study_ref, is_gone))
 
     def evicted(self, object_id: str) -> None:
         """Somebody wants an object whose file went: it is made again of the files that are here, or come now."""
@@ -53,44 +60,49 @@ class Recall:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, study: tuple[int, str] | None) -> bool:
+    def _begin(self, study: _Lacking | None) -> bool:
         if study is None:
             return False
-        study_id, uid = study
+        study_id, uid, several = study
         if time.monotonic() - self._failed.get(study_id, float("-inf")) < _RESTS_S:
             return False
         if study_id not in self._tasks:
-            task = asyncio.create_task(self._fetch(study_id, uid))
+            task = asyncio.create_task(self._fetch(study_id, uid, several))
             self._tasks[study_id] = task
             task.add_done_callback(lambda _: self._tasks.pop(study_id, None))
         return True
 
-    async def _fetch(self, study_id: int, uid: str) -> None:
-        outcome: str
+    async def _fetch(self, study_id: int, uid: str, several: Sequence[str]) -> None:
+        outcome = "complete"
         try:
-            outcome = (await self._pacs.retrieve(uid)).outcome
+            for series in several:
+                done = await self._pacs.retrieve(uid, series)
+                outcome = outcome if done.outcome == "complete" else done.outcome
         except PacsError as error:
             outcome = type(error).__name__
         if outcome != "complete":
             self._failed[study_id] = time.monotonic()
             if len(self._failed) > _REMEMBERED:
                 self._failed.popitem(last=False)
-        _log.info("what was evicted of a study was asked for again: %s", outcome)
+        _log.info("what a study lacks was asked for again: %s", outcome)
 
-    def _study_announced(self, recipient: str, study_ref: str) -> tuple[int, str] | None:
+    def _study_announced(self, recipient: str, study_ref: str, is_gone: bool) -> _Lacking | None:
         with self._engine.connect() as connection:
             study_id = told.study_announced(connection, recipient, study_ref)
-        return None if study_id is None else self._lacking(study_id)
+        return None if study_id is None else self._lacking(study_id, is_gone)
 
-    def _study_of(self, object_id: str) -> tuple[int, str] | None:
+    def _study_of(self, object_id: str) -> _Lacking | None:
         with self._engine.connect() as connection:
             found = deliveries.object_by_id(connection, object_id)
         return None if found is None else self._lacking(found.study_id)
 
-    def _lacking(self, study_id: int) -> tuple[int, str] | None:
-        """The study's id and UID if some of its files were evicted."""
+    def _lacking(self, study_id: int, is_gone: bool = True) -> _Lacking | None:
+        """What is to be fetched if a fetch was cut, or (``is_gone``) if some of its files were evicted."""
         with self._engine.connect() as connection:
             study = arrivals_read.study_by_id(connection, study_id)
-            if study is None or not arrivals_read.instances_of(connection, study_id, "evicted"):
+            if study is None:
                 return None
-        return study_id, study.StudyInstanceUID
+            if is_gone and arrivals_read.instances_of(connection, study_id, "evicted"):
+                return study_id, study.StudyInstanceUID, [""]
+            several = retrieved.cut(connection, study.StudyInstanceUID)
+        return (study_id, study.StudyInstanceUID, several) if several else None

@@ -64,7 +64,7 @@ class Requests:
         """``herald`` catches up before a Sync is answered, so that the answer is complete.
 
         ``on_served`` is called with an object that is wanted, ``on_evicted`` in a thread with one whose file went;
-        ``on_gone`` with the recipient and the study of an order that lacks its files: it says whether they come.
+        ``on_order`` with recipient and study of an order, and whether it lacks its files: it says whether some come.
         """
         self._engine = engine
         self._vault = vault
@@ -81,7 +81,7 @@ class Requests:
         self._asks = asks
         self.on_served: Callable[[str], None] = lambda object_id: None
         self.on_evicted: Callable[[str], None] = lambda object_id: None
-        self.on_gone: Callable[[str, str], Awaitable[bool]] = _nothing_comes
+        self.on_order: Callable[[str, str, bool], Awaitable[bool]] = _nothing_comes
         self._accounts = asks.accounts
         self._grants: OrderedDict[tuple[str, str], SealedObject | None] = OrderedDict()
         self._told = 0
@@ -272,8 +272,9 @@ class Requests:
 
     async def _order(self, device: Device, profile: Profile, order: Order) -> Reply:
         verdict = await asyncio.to_thread(self._orders.take, profile, order)
-        if verdict == "gone" and await self.on_gone(profile.reference, encode_reference(order.study)):
-            verdict = "busy"  # the device asks again after a while
+        if verdict in ("gone", "done"):
+            comes = await self.on_order(profile.reference, encode_reference(order.study), verdict == "gone")
+            verdict = "busy" if comes else verdict  # the device asks again after a while, for what has come then, too
         outcome: Outcome = "success" if verdict == "done" else "refused"
         reason = "" if verdict == "done" else verdict
         study = encode_reference(order.study)
@@ -308,7 +309,7 @@ class Requests:
         return True
 
 
-async def _nothing_comes(_recipient: str, _study: str) -> bool:
+async def _nothing_comes(_recipient: str, _study: str, _is_gone: bool) -> bool:
     return False
 
 

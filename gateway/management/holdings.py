@@ -36,10 +36,20 @@ class Holdings:
         with self._engine.connect() as connection:
             return retrieved.whole_from(connection, StudyInstanceUID, SeriesInstanceUID, since)
 
+    def note_begun(self, StudyInstanceUID: str, SeriesInstanceUID: str, pacs: str) -> None:
+        """It is being fetched, or that was cut."""
+        with self._engine.begin() as connection:
+            retrieved.note_begun(connection, StudyInstanceUID, SeriesInstanceUID, pacs)
+
     def note_whole(self, StudyInstanceUID: str, SeriesInstanceUID: str, pacs: str) -> None:
         """All that this PACS has is here."""
         with self._engine.begin() as connection:
             retrieved.note_whole(connection, StudyInstanceUID, SeriesInstanceUID, pacs, time.time())
+
+    def note_over(self, StudyInstanceUID: str, SeriesInstanceUID: str) -> None:
+        """No more of it comes."""
+        with self._engine.begin() as connection:
+            retrieved.note_over(connection, StudyInstanceUID, SeriesInstanceUID)
 
     def note_use(self, StudyInstanceUID: str) -> None:
         """The study becomes the last one to be evicted."""

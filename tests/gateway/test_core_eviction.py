@@ -5,9 +5,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from benchmarks.studies import Made, demo_studies
+from gateway.management.index import retrieved
+from gateway.management.index.engine import open_index
 from tests.support.broker_process import free_port, wait_until
 from tests.support.gateway_devices import WireDevice, header_of
 from tests.support.gateways import RunningGateway
@@ -48,6 +51,14 @@ def doctor_of(gateway: RunningGateway) -> WireDevice:
     device.sync()
     device.wait(lambda: device.is_current() and device.current(), "all announcements")
     return device
+
+
+def another(made: Made, path: Path) -> Path:
+    """One more instance of the study."""
+    data = pydicom.dcmread(made.files[0])
+    data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{made.StudyInstanceUID}.99"[-64:].strip(".")
+    data.save_as(path)
+    return path
 
 
 def displays(device: WireDevice) -> list[ObjectEntry]:
@@ -108,6 +119,15 @@ def test_an_evicted_study_comes_again_from_the_pacs(tmp_path: Path, made: Made) 
                 device.wait(
                     lambda: any(one.object not in before for one in displays(device)), "its pictures are made again", 60
                 )
+                # A fetch that was cut left one instance out: the next order has it fetched, without being told to.
+                pacs.put([another(made, tmp_path / "another.dcm")])
+                with open_index(gateway.folder / "index.db").begin() as connection:
+                    retrieved.note_begun(connection, made.StudyInstanceUID, "", "main")
+                assert [one["incomplete"] for one in gateway.cli("studies", json=True)] == [True]
+                assert device.ask(order) == Refused(reason="busy")
+                wait_until(lambda: isinstance(device.ask(order), Done), 60, "the rest came")
+                (whole,) = gateway.cli("studies", json=True)
+                assert (whole["incomplete"], whole["NumberOfStudyRelatedInstances"]) == (False, len(made.files) + 1)
             finally:
                 device.stop()
 

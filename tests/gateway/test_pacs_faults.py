@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.management.index import arrivals_read
+from gateway.management.index import arrivals_read, retrieved
 from gateway.management.index.arrivals_quarantine import list_quarantine, set_instance_state
 from gateway.middleware.pacs.query import Query, Retrieved
 from gateway.middleware.scp_settings import ScpSettings
@@ -54,6 +54,11 @@ def searches(peer: Orthanc | Qrscp) -> int:
     return sum(peer.log.count(mark) for mark in ("C-FIND RQ", "Incoming Find", "/instances?", "/series?"))
 
 
+def cut(at: Desk, study: str) -> list[str]:
+    with at.engine.connect() as connection:
+        return retrieved.cut(connection, study)
+
+
 def _while_it_comes(at: Desk, results: list[Retrieved]) -> threading.Thread:
     thread = threading.Thread(target=lambda: results.append(at.retrieve(MANY)))
     thread.start()
@@ -76,6 +81,7 @@ def test_a_pacs_is_killed_in_mid_fetch_and_the_rest_comes_after_its_restart(
             kept = at.here(MANY)
             assert broken.outcome == "partial" and broken.reason, broken
             assert 5 <= broken.here == len(kept) < 120 == broken.total
+            assert cut(at, MANY) == [""], "it is known to be incomplete"
             assert at.service.find(Query()).away[0].pacs == "main"
             assert at.retrieve(MANY).outcome == "partial", "what is here stays usable while the PACS is down"
             assert at.here(MANY) == kept
@@ -83,6 +89,7 @@ def test_a_pacs_is_killed_in_mid_fetch_and_the_rest_comes_after_its_restart(
             peer.start()
         rest = at.retrieve(MANY)
         assert (rest.outcome, rest.from_pacs) == ("complete", 120 - len(kept))
+        assert cut(at, MANY) == []
 
 
 def test_a_retrieval_waits_for_a_pacs_that_is_restarted(tmp_path: Path, peers: Peers) -> None:
@@ -103,6 +110,7 @@ def test_an_instance_that_the_door_refuses_costs_no_other(tmp_path: Path, peers:
         assert (done.outcome, done.here, done.total) == ("partial", 3, 4)
         assert "1 of 4 instances are missing" in done.reason
         assert at.here(BAD) == {f"{BAD}.1.{number}" for number in (1, 3, 4)}
+        assert cut(at, BAD) == [], "the PACS has no more that could come"
         with at.engine.connect() as connection:
             assert [row.reason for row in list_quarantine(connection)] == ["illegal-value"]
 

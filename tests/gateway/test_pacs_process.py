@@ -83,6 +83,9 @@ def test_the_command_line_asks_by_way_of_the_gateway_that_runs(site: tuple[Runni
     assert (done["outcome"], done["here"], done["total"]) == ("complete", 4, 4)
     missing = gateway.run_cli("pacs", "get", "qrscp", "--study", "1.2.3", "--json")
     assert missing.returncode == 1 and json.loads(missing.stdout)["outcome"] == "absent"
+    for uids in (["1.2.3"], [OTHER, "--series", f"{OTHER}.99"]):
+        missing = gateway.run_cli("pacs", "get", "qrscp", "--study", *uids)
+        assert missing.returncode == 1 and not missing.stdout and "not found" in missing.stderr
     events = [one for one in gateway.cli("audit", "show", json=True) if one.get("whom") == "pacs:qrscp"]
     seen = {(one["event"], one.get("outcome", "success"), one.get("patient"), one.get("study")) for one in events}
     assert {("search", "success", "P-2", None), ("retrieve", "success", None, OTHER)} <= seen

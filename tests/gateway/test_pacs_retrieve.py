@@ -52,6 +52,7 @@ def test_a_study_comes_whole_and_the_second_request_touches_no_pacs(
         assert (again.outcome, again.here, again.from_pacs) == ("complete", 5, 0)
         assert at.retrieve(series=f"{STUDY}.1").here == 3
         assert asked(peer) == before
+        assert at.retrieve(series=f"{STUDY}.99").outcome == "absent", "a series that the study does not have"
         assert at.retrieve(must_ask=True).from_pacs == 0
         assert asked(peer) > before
 

@@ -18,7 +18,8 @@ retrieved = sa.Table(
     sa.Column("pacs", sa.String(32), nullable=False),
     sa.Column("whole_at", sa.Float, nullable=False),
 )
-"""SeriesInstanceUID is empty for the whole study. ``whole_at``: then all that the PACS had was here."""
+"""SeriesInstanceUID is empty for the whole study. ``whole_at``: then all that the PACS had was here; 0: it is being
+fetched, or that was cut."""
 
 _BATCH = 500
 
@@ -60,11 +61,43 @@ def whole_from(connection: Connection, StudyInstanceUID: str, SeriesInstanceUID:
     return str(connection.execute(query.limit(1)).scalar() or "")
 
 
+def note_begun(connection: Connection, StudyInstanceUID: str, SeriesInstanceUID: str, pacs: str) -> None:
+    """It is being fetched: unless its end is noted, too, it was cut."""
+    _put(connection, StudyInstanceUID, SeriesInstanceUID, pacs, 0.0)
+
+
 def note_whole(connection: Connection, StudyInstanceUID: str, SeriesInstanceUID: str, pacs: str, at: float) -> None:
     """All that this PACS has of it is here."""
-    key = (retrieved.c.StudyInstanceUID == StudyInstanceUID, retrieved.c.SeriesInstanceUID == SeriesInstanceUID)
+    if not SeriesInstanceUID:  # with the study its series are whole
+        cut = (retrieved.c.StudyInstanceUID == StudyInstanceUID, retrieved.c.whole_at == 0.0)
+        connection.execute(sa.delete(retrieved).where(*cut))
+    _put(connection, StudyInstanceUID, SeriesInstanceUID, pacs, at)
+
+
+def note_over(connection: Connection, StudyInstanceUID: str, SeriesInstanceUID: str) -> None:
+    """It is neither whole nor waited for."""
+    connection.execute(sa.delete(retrieved).where(*_key(StudyInstanceUID, SeriesInstanceUID)))
+
+
+def cut(connection: Connection, StudyInstanceUID: str) -> list[str]:
+    """The series of a study of which something is still to be fetched; an empty text for all of it."""
+    query = sa.select(retrieved.c.SeriesInstanceUID).where(
+        retrieved.c.StudyInstanceUID == StudyInstanceUID, retrieved.c.whole_at == 0.0
+    )
+    found = sorted(str(uid) for uid in connection.execute(query).scalars())
+    return found[:1] if "" in found else found
+
+
+def all_cut(connection: Connection) -> frozenset[str]:
+    """StudyInstanceUIDs of those of which something is still to be fetched."""
+    query = sa.select(retrieved.c.StudyInstanceUID).where(retrieved.c.whole_at == 0.0)
+    return frozenset(str(uid) for uid in connection.execute(query).scalars())
+
+
+def _put(connection: Connection, StudyInstanceUID: str, SeriesInstanceUID: str, pacs: str, at: float) -> None:
     values = {"pacs": pacs, "whole_at": at}
-    if not connection.execute(sa.update(retrieved).where(*key).values(values)).rowcount:
+    where = _key(StudyInstanceUID, SeriesInstanceUID)
+    if not connection.execute(sa.update(retrieved).where(*where).values(values)).rowcount:
         connection.execute(
             sa.insert(retrieved).values(
                 StudyInstanceUID=StudyInstanceUID, SeriesInstanceUID=SeriesInstanceUID, **values
@@ -72,6 +105,5 @@ def note_whole(connection: Connection, StudyInstanceUID: str, SeriesInstanceUID:
         )
 
 
-def sweep(connection: Connection, before: float) -> None:
-    """Forget what is too long ago to count."""
-    connection.execute(sa.delete(retrieved).where(retrieved.c.whole_at < before))
+def _key(StudyInstanceUID: str, SeriesInstanceUID: str) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    return retrieved.c.StudyInstanceUID == StudyInstanceUID, retrieved.c.SeriesInstanceUID == SeriesInstanceUID

@@ -37,8 +37,14 @@ class Store(Protocol):
     def is_whole(self, StudyInstanceUID: str, SeriesInstanceUID: str, since: float) -> str:
         """The PACS from which all of it was fetched after ``since``; empty if it was not."""
 
+    def note_begun(self, StudyInstanceUID: str, SeriesInstanceUID: str, pacs: str) -> None:
+        """Something of it is fetched now: until one of the two below is called it counts as cut."""
+
     def note_whole(self, StudyInstanceUID: str, SeriesInstanceUID: str, pacs: str) -> None:
         """All that this PACS has is here."""
+
+    def note_over(self, StudyInstanceUID: str, SeriesInstanceUID: str) -> None:
+        """Not all of it is here, and asking again brings no more: it was refused, by the PACS or at the door."""
 
     def note_use(self, StudyInstanceUID: str) -> None:
         """It is wanted now: what is evicted next is something else."""
@@ -140,6 +146,8 @@ class Retrieval:
         """It was whole a short while ago: no PACS is asked, unless something was evicted since; then for just that."""
         scope = self._scope
         known = self._store.here(scope.StudyInstanceUID, scope.SeriesInstanceUID)
+        if not known:
+            return None  # a series that its study does not have, or did not have then
         evicted = [uid for uid, is_here in known.items() if not is_here]
         if not evicted:
             self._report(known, must=True)
@@ -163,8 +171,10 @@ class Retrieval:
     def _fetch(self, peer: Peer) -> Retrieved:
         """Whole series first; what did not come of them by its UID (level IMAGE), as long as that brings something."""
         scope = self._scope
-        reason = ""
+        reason, was_cut = "", False
         missing = self._missing()
+        if missing:
+            self._store.note_begun(scope.StudyInstanceUID, scope.SeriesInstanceUID, peer.name)
         self._report(missing=missing, must=True)
         for number in range(_ROUNDS):
             if not missing or self._stop.is_set():
@@ -177,7 +187,7 @@ class Retrieval:
                 reason = "it did not send them, or they were refused at the door: see `mpacs-gateway quarantine list`"
             except PacsError as error:
                 reason = str(error)
-                if isinstance(error, PacsAway):
+                if was_cut := isinstance(error, PacsAway):
                     missing = self._missing()
                     break
             missing = self._missing()
@@ -191,6 +201,8 @@ class Retrieval:
         if not missing:
             self._store.note_whole(scope.StudyInstanceUID, scope.SeriesInstanceUID, peer.name)
             return Retrieved("complete", here, total, fetched, peer.name)
+        if not was_cut and not self._stop.is_set():
+            self._store.note_over(scope.StudyInstanceUID, scope.SeriesInstanceUID)
         lacking = f"{len(missing)} of {total} instances are missing: {peer.name}: {reason}"
         return Retrieved("partial" if here else "absent", here, total, fetched, peer.name, lacking)
 
