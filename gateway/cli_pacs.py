@@ -241,13 +241,15 @@ def _shown(hit: dict[str, Any], tag: str) -> str:
 
 
 def _account(state: Any, event: Event) -> None:
-    """A line of the audit trail, in the operator's name."""
+    """A line of the audit trail, in the operator's name, with the patient of a study that is here."""
     from gateway import app
-    from gateway.management.index import trail
+    from gateway.management.index import arrivals_read, trail
 
     _, opened, _ = app.open_registry(state)
     with opened.begin() as connection:
-        trail.record(connection, replace(event, who=app.operator()))
+        study = arrivals_read.study(connection, event.study) if event.study else None
+        patient = study.PatientID if study is not None else event.patient
+        trail.record(connection, replace(event, who=app.operator(), patient=patient))
     opened.dispose()
 
 

@@ -5,12 +5,15 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from sqlalchemy.engine import Engine
 
-from gateway.management.index import arrivals_read, deliveries, retrieved, told
+from gateway.audit import Event, Outcome
+from gateway.management.index import arrivals_read, deliveries, retrieved, told, trail
 from gateway.middleware.pacs.client import PacsClient
 from gateway.middleware.pacs.errors import PacsError
+from gateway.middleware.pacs.query import Retrieved
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +80,8 @@ class Recall:
         try:
             for series in several:
                 done = await self._pacs.retrieve(uid, series)
+                if done.from_pacs:
+                    await asyncio.to_thread(self._note, study_id, done)
                 outcome = outcome if done.outcome == "complete" else done.outcome
         except PacsError as error:
             outcome = type(error).__name__
@@ -85,6 +90,16 @@ class Recall:
             if len(self._failed) > _REMEMBERED:
                 self._failed.popitem(last=False)
         _log.info("what a study lacks was asked for again: %s", outcome)
+
+    def _note(self, study_id: int, done: Retrieved) -> None:
+        outcome: Outcome = "success" if done.outcome == "complete" else "failed"
+        what = f"what was lacking: {done.from_pacs} instances"
+        with self._engine.begin() as connection:
+            study = arrivals_read.study_by_id(connection, study_id)
+            if study is not None:
+                patient, uid = study.PatientID, study.StudyInstanceUID
+                event = Event("retrieve", "gateway", outcome, whom=f"pacs:{done.pacs}", patient=patient, study=uid)
+                trail.record(connection, replace(event, what=what))
 
     def _study_announced(self, recipient: str, study_ref: str, is_gone: bool) -> _Lacking | None:
         with self._engine.connect() as connection:

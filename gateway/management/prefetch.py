@@ -11,10 +11,11 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gateway.management.index import arrivals_read, retrieved
+from gateway.audit import Event, Outcome
+from gateway.management.index import arrivals_read, retrieved, trail
 from gateway.management.index.counting import get, put
 from gateway.middleware.pacs.errors import PacsError
-from gateway.middleware.pacs.query import Hit, Query, value
+from gateway.middleware.pacs.query import Found, Hit, Query, value
 from gateway.middleware.pacs.retrieval import Scope
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class Prefetcher:
             series = arrivals_read.series_of(connection, study.id)
         modalities = {one.Modality for one in series}
         parts = {value(json.loads(one.attributes), _BODY_PART) for one in series} - {""}
-        found = self._service.find(Query("STUDY", filters)).hits
+        answer = self._service.find(Query("STUDY", filters))
+        found = answer.hits
+        self._note(_searched(answer, "", "priors", study.PatientID))
         same = [hit for hit in found if _is_same_patient(known, study, hit.attributes)]
         same.sort(key=lambda hit: value(hit.attributes, _DATE), reverse=True)
         chosen: list[Hit] = []
@@ -138,6 +141,7 @@ class Prefetcher:
         days = {"today": f"{today:%Y%m%d}", "yesterday": f"{today - dt.timedelta(days=1):%Y%m%d}"}
         filters = {key: days.get(text, text) for key, text in daily.filters.items()}
         found = self._service.find(Query("STUDY", filters, daily.most), [daily.pacs] if daily.pacs else [])
+        self._note(_searched(found, daily.pacs, f"the list of {daily.at}", filters.get("PatientID", "")))
         for away in found.away:
             _log.warning("PACS %s: %s", away.pacs, away.reason)
         count = self._fetch(found.hits)
@@ -153,9 +157,29 @@ class Prefetcher:
                 done = self._service.retrieve(Scope(uid, "", hit.pacs, False), lambda _: None)
             except PacsError as error:
                 _log.warning("PACS %s: %s", hit.pacs, error)
+                self._note(_fetched(hit, "failed", 0))
                 continue
+            if done.from_pacs or done.outcome != "complete":
+                self._note(_fetched(hit, "success" if done.outcome == "complete" else "failed", done.from_pacs))
             count += bool(done.from_pacs)
         return count
+
+    def _note(self, event: Event) -> None:
+        with self._engine.begin() as connection:
+            trail.record(connection, event)
+
+
+def _searched(found: Found, pacs: str, why: str, patient: str) -> Event:
+    outcome: Outcome = "failed" if found.away else "success"
+    what = f"prefetch, {why}: {len(found.hits)} hits"
+    return Event("search", "gateway", outcome, whom=f"pacs:{pacs}" if pacs else "", patient=patient, what=what)
+
+
+def _fetched(hit: Hit, outcome: Outcome, count: int) -> Event:
+    """The patient as the PACS says: where nothing came there is no other."""
+    patient, study = value(hit.attributes, _ID), value(hit.attributes, _STUDY_UID)
+    what = f"prefetch: {count} instances"
+    return Event("retrieve", "gateway", outcome, whom=f"pacs:{hit.pacs}", patient=patient, study=study, what=what)
 
 
 def _is_same_patient(known: dict[str, Any], study: StudyRow, hit: dict[str, Any]) -> bool:

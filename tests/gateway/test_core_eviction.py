@@ -127,6 +127,8 @@ def test_an_evicted_study_comes_again_from_the_pacs(tmp_path: Path, made: Made) 
                 assert device.ask(order) == Refused(reason="busy")
                 wait_until(lambda: isinstance(device.ask(order), Done), 60, "the rest came")
                 (whole,) = gateway.cli("studies", json=True)
+                noted = gateway.cli("audit", "show", "--event", "retrieve", "--who", "gateway", json=True)
+                assert noted and noted[0]["patient"] == whole["PatientID"] and noted[0]["whom"] == "pacs:main"
                 assert (whole["incomplete"], whole["NumberOfStudyRelatedInstances"]) == (False, len(made.files) + 1)
             finally:
                 device.stop()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.config_pacs import Daily, Prefetch, Priors
-from gateway.management.index import arrivals
+from gateway.management.index import arrivals, trail
 from gateway.management.prefetch import Prefetcher
 from tests.support.pacs import Modality, Orthanc, Qrscp
 from tests.support.pacs_desk import STUDY, Desk, desk, make_study, settings_of, take_in
@@ -75,6 +75,10 @@ def test_priors_of_an_arriving_study(tmp_path: Path, pacs: Orthanc, priors: Prio
         arrive(at, tmp_path, NEW, study_of(tmp_path / "files", "0", StudyDate="20240120"))
         assert prefetcher.step() == len(expected)
         assert fetched(at) == expected
+        with at.engine.connect() as connection:
+            noted = [one.event for one in trail.latest_first(connection)]
+        kinds = [one["event"] for one in noted if "prefetch" in one.get("what", "")]
+        assert kinds.count("retrieve") == len(expected) and kinds.count("search") == bool(priors.most)
         if not expected:
             assert pacs.log.count("Association Received") == before
         # What was fetched has no priors of its own, and what was looked at is not looked at again.
@@ -97,6 +101,14 @@ def test_a_list_at_a_time_of_day(tmp_path: Path, pacs: Orthanc) -> None:
         prefetcher = Prefetcher(Prefetch(daily=[daily]), at.engine, at.service)
         assert prefetcher.run_daily(daily, dt.date(2023, 12, 2)) == 2
         assert fetched(at) == {"6", "7"}
+        with at.engine.connect() as connection:
+            noted = [one.event for one in trail.latest_first(connection)][:3]
+        assert [
+            (one["event"], one["who"], one["whom"], one.get("patient"), one.get("study")) for one in noted[::-1]
+        ] == [
+            ("search", "gateway", "pacs:main", None, None),
+            *(("retrieve", "gateway", "pacs:main", p, f"{STUDY}{s}") for p, s in (("P-2", "6"), ("P-1", "7"))),
+        ]
         assert prefetcher.run_daily(daily, dt.date(2023, 12, 2)) == 0
 
 

@@ -88,7 +88,7 @@ def test_the_command_line_asks_by_way_of_the_gateway_that_runs(site: tuple[Runni
         assert missing.returncode == 1 and not missing.stdout and "not found" in missing.stderr
     events = [one for one in gateway.cli("audit", "show", json=True) if one.get("whom") == "pacs:qrscp"]
     seen = {(one["event"], one.get("outcome", "success"), one.get("patient"), one.get("study")) for one in events}
-    assert {("search", "success", "P-2", None), ("retrieve", "success", None, OTHER)} <= seen
+    assert {("search", "success", "P-2", None), ("retrieve", "success", "P-2", OTHER)} <= seen
     assert ("retrieve", "failed", None, "1.2.3") in seen and all(one["who"].startswith("operator:") for one in events)
     listed = {one["pacs"]: one for one in gateway.cli("pacs", "list", json=True)}
     assert listed["qrscp"]["answered_at"] and not listed["qrscp"]["error"]
