@@ -1,12 +1,12 @@
 """What is asked of the store: list, show, export. The same code answers in the running process and without one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from device_client import attributes
-from device_client.errors import DeviceError, LeaseEnded, NoSuchStudy
+from device_client.errors import DeviceError, LeaseEnded, NoSuchStudy, NotGiven
 from device_client.export import Export, ExportOptions
 from device_client.ledger import Held
 from device_client.orders import Orders
@@ -218,9 +218,12 @@ class Desk:
     # ── export ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def export(self, selector: str, options: ExportOptions, progress: OnProgress) -> dict[str, Any]:
-        """Write a layer's files; what was written where."""
+        """Write a layer's files; what was written where. Of what it has as a ward's device alone NotGiven."""
         self._check_lease()
         study = self._select(selector)
+        study = replace(study, parts=[held for held in study.parts if held.kind != "ward"])
+        if not study.parts:
+            raise NotGiven
         export = Export(self._store, study.study_attributes(), study.objects(), options)
         try:
             written = export.run(progress)

@@ -87,6 +87,17 @@ class NoSuchStudy(DeviceError):
     """No study, or several, for what was asked."""
 
 
+class NotGiven(DeviceError):
+    """What this device shows is given to nobody as files."""
+
+    def __init__(self) -> None:
+        """Say who may."""
+        super().__init__(
+            "this is a ward's device, which shows pictures and gives none away: "
+            "export on a doctor's or the patient's device"
+        )
+
+
 class Incomplete(DeviceError):
     """A layer is not here as a whole."""
 

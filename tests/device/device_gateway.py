@@ -35,12 +35,13 @@ from wire.messages import (
     Synced,
     Want,
 )
-from wire.names import encode_reference
+from wire.names import Kind, encode_reference
 from wire.objects import Header, Instance, Media, Part
 from wire.sender import Sender
 
 SITE = "clinic"
-KIND = "ward"
+KIND: Kind = "doctor"
+"""Whoever may export."""
 
 
 def now_ms() -> int:
@@ -323,7 +324,7 @@ class ScriptedGateway:
             device=device,
             password=password,
             recipients=[
-                Recipient(kind=KIND, recipient=self.recipient, label="Ward Nightingale", head=self.head_sequence)
+                Recipient(kind=KIND, recipient=self.recipient, label="Dr. Nightingale", head=self.head_sequence)
             ],
             lease=self.lease,
             authority=self.authority,

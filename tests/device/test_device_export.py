@@ -51,7 +51,7 @@ def test_volumes_are_one_study(received):
     (listed,) = received.json("studies")
     assert listed["references"] == sorted(received.study_refs)
     assert listed["ModalitiesInStudy"] == "CT\\US"
-    assert listed["recipients"] == ["Ward Nightingale"]
+    assert listed["recipients"] == ["Dr. Nightingale"]
     assert listed["frames"] == 10
     frames = {one["SeriesInstanceUID"]: one["layers"]["display"]["frames"] for one in listed["series"]}
     assert frames == {CT: 3, US: 6, f"{UID}.3": 1}

@@ -15,10 +15,10 @@ SERIES = Path(os.environ.get("MPACS_CORPUS", "/nonexistent")) / "series_ct_head_
 def test_a_series_from_the_modality_to_files(tmp_path, device):
     files = sorted(SERIES.glob("*.dcm"))[:12]
     with RunningGateway(tmp_path / "gateway") as gateway:
-        gateway.cli("profile", "add", "ward", "W3", "--attends", "*")
+        gateway.cli("profile", "add", "doctor", "D-1", "--attends", "*")
         gateway.store(files)
         gateway.wait_studies(1)
-        device.call("enrol", gateway.cli("invite", "ward:W3", json=True)["uri"])
+        device.call("enrol", gateway.cli("invite", "doctor:D-1", json=True)["uri"])
         device.call("run", "--once", "--timeout", "30")
         (study,) = device.json("studies")
         assert study["current"] and study["settled"] and study["frames"] == len(files)
