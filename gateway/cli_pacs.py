@@ -1,13 +1,13 @@
 """``mpacs-gateway pacs``: the PACS that are asked for what is not here."""
 
-from dataclasses import replace
 from typing import Any
 
 import click
 import msgspec
 
 from gateway.audit import Event, Outcome
-from gateway.cli_support import fail, json_option, local_time, measured, print_json, state_option, table
+from gateway.cli_pacs_support import account, ask_pacs, check_days
+from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from gateway.config_pacs import Pacs, PacsTls
 
 _RESTART = "it is used from the next start of the gateway on"
@@ -118,7 +118,7 @@ def echo(state: Any, name: str) -> None:
     Example:
       mpacs-gateway pacs echo main
     """
-    _ask(state, {"op": "echo", "pacs": name})
+    ask_pacs(state, {"op": "echo", "pacs": name})
     click.echo(f"{name} answers")
 
 
@@ -127,7 +127,13 @@ def echo(state: Any, name: str) -> None:
 @click.option("--name", "patient_name", default="", metavar="PATTERN", help="PatientName, with * and ?.")
 @click.option("--patient", default="", metavar="ID", help="PatientID.")
 @click.option("--accession", default="", metavar="NUMBER")
-@click.option("--date", default="", metavar="RANGE", help="StudyDate: 20240101, 20240101-, 20240101-20241231.")
+@click.option(
+    "--date",
+    default="",
+    metavar="RANGE",
+    callback=check_days,
+    help="StudyDate: 20240101, 20240101-, 20240101-20241231.",
+)
 @click.option("--modality", default="", metavar="M")
 @click.option("--study", default="", metavar="UID")
 @click.option("--series", default="", metavar="UID")
@@ -153,10 +159,10 @@ def find(state: Any, name: str, level: str, most: int, as_json: bool, **asked: s
     if level == "series" and "ModalitiesInStudy" in filters:
         filters["Modality"] = filters.pop("ModalitiesInStudy")
     query = {"level": level.upper(), "filters": filters, "most": most}
-    found = _ask(state, {"op": "find", "query": query, "pacs": [name]})
+    found = ask_pacs(state, {"op": "find", "query": query, "pacs": [name]})
     hits = [hit["attributes"] for hit in found["hits"]]
     outcome: Outcome = "failed" if found["away"] else "success"
-    _account(
+    account(
         state, Event("search", "", outcome, "", f"pacs:{name}", asked["patient"], asked["study"], f"{len(hits)} hits")
     )
     for away in found["away"]:
@@ -185,10 +191,10 @@ def get(state: Any, name: str, study: str, series: str, refresh: bool, as_json: 
       mpacs-gateway pacs get main --study 1.2.840.113619.2.1
     """
     question = {"op": "retrieve", "study": study, "series": series, "pacs": name, "must_ask": refresh}
-    done = _ask(state, question)
+    done = ask_pacs(state, question)
     outcome: Outcome = "success" if done["outcome"] == "complete" else "failed"
     count = f"{done['from_pacs']} instances"
-    _account(state, Event("retrieve", "", outcome, whom=f"pacs:{name}", study=study, what=count))
+    account(state, Event("retrieve", "", outcome, whom=f"pacs:{name}", study=study, what=count))
     if as_json:
         print_json(done)
     elif done["outcome"] != "absent":
@@ -238,37 +244,3 @@ _COLUMNS = {
 def _shown(hit: dict[str, Any], tag: str) -> str:
     values = hit.get(tag, {}).get("Value") or []
     return ", ".join("=".join(v for v in one.values() if v) if isinstance(one, dict) else str(one) for one in values)
-
-
-def _account(state: Any, event: Event) -> None:
-    """A line of the audit trail, in the operator's name, with the patient of a study that is here."""
-    from gateway import app
-    from gateway.management.index import arrivals_read, trail
-
-    _, opened, _ = app.open_registry(state)
-    with opened.begin() as connection:
-        study = arrivals_read.study(connection, event.study) if event.study else None
-        patient = study.PatientID if study is not None else event.patient
-        trail.record(connection, replace(event, who=app.operator(), patient=patient))
-    opened.dispose()
-
-
-def _ask(state: Any, question: dict[str, Any]) -> Any:
-    """The answer; ends with the reason where there is none. A bar on standard error while a study comes."""
-    from gateway.app_pacs import ask
-
-    answer: dict[str, Any] = {}
-    with measured("instances") as show:
-
-        def tell(line: dict[str, Any]) -> None:
-            if "progress" in line:
-                show(line["progress"]["here"], line["progress"]["total"])
-            else:
-                answer.update(line)
-
-        ask(state, question, tell)
-    if "error" in answer:
-        fail(answer["reason"])
-    if "done" not in answer:
-        fail("the gateway ended before it had answered")
-    return answer["done"]

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from gateway.cli_newcomers import import_from_pacs
+from gateway.cli_pacs_support import check_days
 from gateway.cli_support import fail, json_option, local_time, print_json, state_option, table
 from wire.names import check_kind
 
@@ -113,21 +115,53 @@ _FIELDS = ("kind", "id", "name", "issuer", "attends", "from", "until")
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--from-pacs", "pacs", metavar="NAME", help="In place of FILE: those whom studies of this PACS name.")
+@click.option(
+    "--date", default="", metavar="RANGE", callback=check_days, help="StudyDate: 20240131, 20240101-20240131."
+)
+@click.option("--modality", default="", metavar="M", help="Only of studies with this modality.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(["patient", "doctor"]), help="Only these; else both.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @json_option
 @state_option
-def import_profiles(state: Any, file: Path, dry_run: bool, as_json: bool) -> None:
+def import_profiles(
+    state: Any,
+    file: Path | None,
+    pacs: str | None,
+    date: str,
+    modality: str,
+    kinds: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Add or change profiles by a CSV file; exit 1 if a row was refused, the others are taken.
 
     Its first line names the columns: kind and id, and of name, issuer, attends, from, until what is wanted. A row with
     attends adds one patient (ID or ID^^^ISSUER, or *) to those whom the profile attends, for good or from when to when.
     UTF-8, or the code page 949 of Korean spreadsheets.
 
+    With --from-pacs NAME and --date or --modality: adds the patients of the studies that the PACS finds, and their
+    referring doctors and physicians of record. Profiles that are there stay as they are; nobody attends anybody by it.
+
     \b
     Example:
       mpacs-gateway profile import people.csv --dry-run
+      mpacs-gateway profile import --from-pacs main --date 20261101- --modality CT --dry-run
     """
+    if (file is None) == (pacs is None):
+        raise click.UsageError("name a CSV file, or a PACS by --from-pacs")
+    if file is None and pacs is not None:
+        if not date and not modality:
+            raise click.UsageError("--from-pacs goes with --date or --modality: not all that ever was is searched")
+        import_from_pacs(state, pacs, date, modality.upper(), kinds, dry_run, as_json)
+    elif file is not None:
+        if date or modality or kinds:
+            raise click.UsageError("--date, --modality and --kind go with --from-pacs")
+        _import_file(state, file, dry_run, as_json)
+
+
+def _import_file(state: Any, file: Path, dry_run: bool, as_json: bool) -> None:
     from gateway import app
 
     rows = _read(file)

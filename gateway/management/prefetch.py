@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.audit import Event, Outcome
 from gateway.management.index import arrivals_read, retrieved, trail
 from gateway.management.index.counting import get, put
-from gateway.middleware.pacs.errors import PacsError
-from gateway.middleware.pacs.query import Found, Hit, Query, value
+from gateway.middleware.pacs.errors import PacsError, QueryInvalid
+from gateway.middleware.pacs.query import Found, Hit, Query, days, value
 from gateway.middleware.pacs.retrieval import Scope
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Prefetcher:
         if not study.PatientID or any(c in study.PatientID for c in "*?\\"):
             return 0
         known = json.loads(study.attributes)
-        until = value(known, _DATE) or f"{dt.datetime.now().astimezone():%Y%m%d}"
+        until = _day(value(known, _DATE)) or f"{dt.datetime.now().astimezone():%Y%m%d}"
         since = _earlier(until, priors.years)
         filters = {"PatientID": study.PatientID, "StudyDate": f"{since}-{until}"}
         with self._engine.connect() as connection:
@@ -191,6 +191,15 @@ def _is_same_patient(known: dict[str, Any], study: StudyRow, hit: dict[str, Any]
         (value(known, _BIRTH), value(hit, _BIRTH)),
     )
     return all(not ours or not theirs or ours == theirs for ours, theirs in ours_and_theirs)
+
+
+def _day(text: str) -> str:
+    """A StudyDate as one searches by it; headers hold what is none, too."""
+    try:
+        days(text)
+    except QueryInvalid:
+        return ""
+    return text if text.isdigit() else ""
 
 
 def _earlier(date: str, years: float) -> str:

@@ -121,15 +121,22 @@ class Registry:
             return people.profile_by_reference(connection, self.reference(kind, identifier))
 
     def put_profile(
-        self, kind: Kind, identifier: str, name: str | None = None, attends: tuple[str, ...] | None = None
+        self,
+        kind: Kind,
+        identifier: str,
+        name: str | None = None,
+        attends: tuple[str, ...] | None = None,
+        is_add: bool = False,
     ) -> tuple[Profile, bool]:
         """Add or change a profile; the second value is True if it is new. NotTaken if it cannot be.
 
-        What is None stays as it is; of a new profile it is empty.
+        What is None stays as it is; of a new profile it is empty. ``is_add``: one that is there stays as it is.
         """
         profile = self.check_profile(kind, identifier, name or "", attends or ())
         with self._engine.begin() as connection:
             known = people.profile_by_reference(connection, profile.reference)
+            if known is not None and is_add:
+                return known, False
             if known is not None:
                 profile = replace(
                     profile,

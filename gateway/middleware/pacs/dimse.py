@@ -69,7 +69,7 @@ class Dimse:
         with self._association([context(model, *_UNCOMPRESSED)]) as assoc:
             for number, question in enumerate(questions, 1):
                 is_full = False
-                for hit in self._ask(assoc, model, question, number, query.level):
+                for hit in self._ask(assoc, model, question, number, query):
                     if is_full:
                         continue  # PS3.4 section C.4.1.3.2: what it had begun to send still comes
                     key = value(hit, identifiers.tag_name(UNIQUE[query.level]))
@@ -83,7 +83,7 @@ class Dimse:
                 if is_full:
                     return
 
-    def _ask(self, assoc: Any, model: str, question: Dataset, number: int, level: Any) -> Iterator[dict[str, Any]]:
+    def _ask(self, assoc: Any, model: str, question: Dataset, number: int, query: Query) -> Iterator[dict[str, Any]]:
         for status, answer in assoc.send_c_find(question, model, msg_id=number):
             if "Status" not in status:
                 raise PacsAway(
@@ -91,7 +91,7 @@ class Dimse:
                 )
             if status.Status in _PENDING:
                 if answer is not None:
-                    yield identifiers.attributes(level, answer)
+                    yield identifiers.attributes(query, answer)
             elif status.Status not in (0x0000, 0xFE00):
                 raise PacsRefused(f"it does not search for this (status 0x{status.Status:04X}, PS3.4 table C.4-1)")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from pydicom.valuerep import PersonName
 
 from gateway.middleware.attributes import AttributeCache, tags
 from gateway.middleware.charset import mark_of, reading_of
-from gateway.middleware.pacs.query import RETURNED, Level, Query, wide_name
+from gateway.middleware.pacs.query import Query, wide_name
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +23,12 @@ _TEXT_VRS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 _ELEMENT_LIMIT = 4096
 _ESCAPES = {"ISO 2022 IR 149": ("euc_kr", b"\x1b$)C"), "ISO 2022 IR 58": ("gb2312", b"\x1b$)A")}
 """Sets that stand in G1 beside ASCII, so that wildcards need no escape back."""
-_KEYS: dict[str, tuple[int, ...]] = {level: tags(*keywords) for level, keywords in RETURNED.items()}
-_TEXT: dict[str, tuple[int, ...]] = {
-    level: tuple(tag for tag in found if dictionary_VR(tag) in _TEXT_VRS) for level, found in _KEYS.items()
-}
+_keys = functools.cache(tags)
+
+
+@functools.cache
+def _texts(*keywords: str) -> tuple[int, ...]:
+    return tuple(tag for tag in _keys(*keywords) if dictionary_VR(tag) in _TEXT_VRS)
 
 
 def identifiers(query: Query, charsets: Sequence[str]) -> Iterator[Dataset]:
@@ -34,20 +37,20 @@ def identifiers(query: Query, charsets: Sequence[str]) -> Iterator[Dataset]:
     if "PatientName" in filters:
         filters["PatientName"] = wide_name(filters["PatientName"])
     if all(text.isascii() for text in filters.values()):
-        yield _identifier(query.level, filters, "")
+        yield _identifier(query, filters, "")
         return
     for charset in charsets:
         if _says(charset, filters):
-            yield _identifier(query.level, filters, charset)
+            yield _identifier(query, filters, charset)
 
 
-def _identifier(level: Level, filters: dict[str, str], charset: str) -> Dataset:
+def _identifier(query: Query, filters: dict[str, str], charset: str) -> Dataset:
     data = Dataset()
     if charset:
         # A code extension is added to the default repertoire (PS3.5 section 6.1.2.5), a set of its own replaces it.
         data.SpecificCharacterSet = ["", charset] if charset.startswith("ISO 2022") else charset
-    data.QueryRetrieveLevel = level
-    for keyword in RETURNED[level]:
+    data.QueryRetrieveLevel = query.level
+    for keyword in query.returned:
         setattr(data, keyword, None)
     for keyword, text in filters.items():
         is_list = keyword.endswith("UID") or keyword == "ModalitiesInStudy"
@@ -82,16 +85,16 @@ def retrieve_identifier(StudyInstanceUID: str, SeriesInstanceUID: str, SOPInstan
     return data
 
 
-def attributes(level: Level, answer: Dataset) -> dict[str, Any]:
+def attributes(query: Query, answer: Dataset) -> dict[str, Any]:
     """One answer as DICOM JSON: of it what was asked for, in bounds, its text read as it was meant. Raises nothing."""
-    reading = reading_of(answer, _TEXT[level])
+    reading = reading_of(answer, _texts(*query.returned))
     if reading.encodings:
         is_implicit, is_little = answer.original_encoding
         answer.set_original_encoding(bool(is_implicit), is_little is not False, list(reading.encodings))
     more = mark_of(reading) if reading.is_guess else {}
     found: dict[str, Any] = {}
     cache = AttributeCache()
-    for tag in _KEYS[level]:
+    for tag in _keys(*query.returned):
         try:
             found |= json.loads(cache.encode(answer, (tag,)))
         except Exception as error:  # whatever a parser does with a stranger's bytes, the other elements are read
@@ -99,9 +102,9 @@ def attributes(level: Level, answer: Dataset) -> dict[str, Any]:
     return {**found, **more}
 
 
-def trimmed(level: Level, answer: dict[str, Any]) -> dict[str, Any]:
+def trimmed(query: Query, answer: dict[str, Any]) -> dict[str, Any]:
     """The same of an answer that is DICOM JSON already (QIDO-RS)."""
-    names = [f"{tag:08X}" for tag in _KEYS[level]]
+    names = [f"{tag:08X}" for tag in _keys(*query.returned)]
     return {name: answer[name] for name in names if _is_element(answer.get(name))}
 
 

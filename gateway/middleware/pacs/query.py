@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fnmatch
 import re
 from typing import Any, Literal
@@ -42,6 +43,13 @@ RETURNED: dict[Level, tuple[str, ...]] = {
     "SERIES": ("StudyInstanceUID", *_SERIES),
     "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID", *_IMAGE),
 }
+DOCTORS = (
+    "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+)
+"""What a query at level STUDY may ask for beside these: of many PACS it costs a look into each study's files."""
 UNIQUE: dict[Level, str] = {
     "PATIENT": "PatientID",
     "STUDY": "StudyInstanceUID",
@@ -57,6 +65,7 @@ NEEDED: dict[Level, tuple[str, ...]] = {
 """The keys of the levels above, which a hierarchical query states (PS3.4 section C.4.1.2.1)."""
 MOST_HITS = 500
 _MOST_CHARACTERS = 4096
+_DAYS = re.compile(r"[0-9]{8}|[0-9]{8}-|-[0-9]{8}|[0-9]{8}-[0-9]{8}", re.ASCII)
 _UIDS = re.compile(r"[0-9.]{1,64}(\\[0-9.]{1,64})*")
 _HANGUL_NAME = re.compile(r"[가-힣]{2,5}")
 
@@ -68,6 +77,13 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True):
     filters: dict[str, str] = field(default_factory=dict)
     most: int = MOST_HITS
     """No more hits than this of each PACS; more than 5,000 are never given."""
+    also: list[str] = field(default_factory=list)
+    """Keywords of ``DOCTORS`` that are asked for, too."""
+
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """Keywords of what is asked for."""
+        return tuple(dict.fromkeys((*RETURNED[self.level], *self.also)))
 
     def check(self) -> None:
         """QueryInvalid names the keyword and the rule, never the value."""
@@ -81,9 +97,29 @@ class Query(Struct, frozen=True, forbid_unknown_fields=True):
                 raise QueryInvalid(f"{keyword} is not a UID (PS3.5 section 9.1)")
             if "\\" in value and not keyword.endswith("UID") and keyword != "ModalitiesInStudy":
                 raise QueryInvalid(f"the value of {keyword} must not hold a backslash")
+            if keyword.endswith("Date") and value:
+                days(value)
+        if self.also and (self.level != "STUDY" or not set(self.also) <= set(DOCTORS)):
+            raise QueryInvalid("only at level STUDY more is asked for, and of that only who its doctors are")
         for keyword in NEEDED[self.level]:
             if not self.filters.get(keyword):
                 raise QueryInvalid(f"a query at level {self.level} states {keyword}")
+
+
+def days(text: str) -> tuple[dt.date | None, dt.date | None]:
+    """First and last day of ``20240131``, ``20240101-20240131``, ``20240101-`` or ``-20240131``; or QueryInvalid."""
+    first, dash, last = text.partition("-")
+    try:
+        if not _DAYS.fullmatch(text):
+            raise ValueError
+        begin, end = (dt.date.fromisoformat(one) if one else None for one in (first, last))
+    except ValueError:
+        raise QueryInvalid(
+            "a date is a day such as 20240131, or a range: 20240101-20240131, 20240101- or -20240131"
+        ) from None
+    if begin and end and begin > end:
+        raise QueryInvalid("a range of dates begins before it ends: 20240101-20240131")
+    return begin, end if dash else begin
 
 
 class Hit(Struct, frozen=True):

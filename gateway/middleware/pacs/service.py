@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway.middleware.header import legal_uid
 from gateway.middleware.pacs.errors import PacsAway, PacsError, QueryInvalid
 from gateway.middleware.pacs.peer import Peer, with_tries
@@ -88,7 +90,7 @@ class PacsService:
 
             def once() -> list[dict[str, Any]]:
                 with peer.turn(is_search=True) as way:
-                    return list(way.find(Query(query.level, query.filters, most)))
+                    return list(way.find(msgspec.structs.replace(query, most=most)))
 
             return with_tries(_FIND_TRIES, once, self._stop)
 

@@ -94,11 +94,11 @@ class DicomWeb:
         if "PatientName" in filters:
             filters["PatientName"] = wide_name(filters["PatientName"])
         asked = [(keyword, text.replace("\\", ",")) for keyword, text in filters.items() if text]
-        asked += [("includefield", keyword) for keyword in RETURNED[level]]
+        asked += [("includefield", keyword) for keyword in (query.returned if query.also else RETURNED[level])]
         asked.append(("limit", str(query.most + 1)))
         seen: set[str] = set()
         for answer in self._run(lambda session: self._search(session, path, asked)):
-            hit = identifiers.trimmed(query.level, answer)
+            hit = identifiers.trimmed(query, answer)
             key = value(hit, identifiers.tag_name(UNIQUE[query.level]))
             if key and key not in seen and is_named(query.filters.get("PatientName", ""), hit):
                 seen.add(key)
