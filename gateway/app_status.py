@@ -14,9 +14,14 @@ from gateway.app_pacs import status_of
 from gateway.cli_support import local_time
 from gateway.config_hl7 import Hl7
 from gateway.control import Client
-from gateway.management.index import arrivals_read, deliveries, movements, retrieved
+from gateway.management.census import People
+from gateway.management.index import arrivals_read, deliveries, grants, movements, retrieved
 from gateway.management.index.arrivals_tables import studies
+from gateway.management.index.grants import Grant
+from gateway.management.index.people import Profile
 from gateway.management.registry import Registry
+from gateway.management.sharing import with_shared
+from gateway.management.standing import holds
 from gateway.management.whereabouts import entitled, is_released
 
 _GB = 1_000_000_000
@@ -153,26 +158,46 @@ def list_studies(opened: Engine, registry: Registry) -> list[dict[str, Any]]:
     """All studies as ``mpacs-gateway studies --json`` prints them.
 
     ``instances`` counts them by state; its ``pending`` are those of ``received`` that have pixels to be rendered.
-    ``incomplete``: a fetch of it from a PACS goes on or was cut.
+    ``incomplete``: a fetch of it from a PACS goes on or was cut. ``shares``: those that hold now.
     """
     with opened.connect() as connection:
-        rules = registry.census.look_within(connection).rules
+        there = registry.census.look_within(connection)
+        rules = there.rules
         layers = deliveries.layer_totals(connection)
         states = deliveries.state_counts(connection)
         located, now = movements.located(connection), time.time()
         cut = retrieved.all_cut(connection)
-        return [
-            {
-                "StudyInstanceUID": study.StudyInstanceUID,
-                "PatientID": study.PatientID,
-                "PatientName": study.PatientName,
-                "NumberOfStudyRelatedInstances": study.NumberOfStudyRelatedInstances,
-                "settled": study.settled,
-                "incomplete": study.StudyInstanceUID in cut,
-                "layers": layers.get(study.id, {}),
-                "instances": states.get(study.id, {}),
-                "released": is_released(study, rules.access, located, now - study.last_arrival_at),
-                "recipients": [f"{p.kind}:{p.identifier}" for p in entitled(study, rules, located)],
-            }
-            for study in arrivals_read.studies(connection, limit=_MOST)
-        ]
+        given = grants.by_study(connection, int(now * 1000))
+        found = []
+        for study in arrivals_read.studies(connection, limit=_MOST):
+            by_right = entitled(study, rules, located)
+            mine = [one for one in given.get(study.id, ()) if holds(one, by_right, there)]
+            found.append(
+                {
+                    "StudyInstanceUID": study.StudyInstanceUID,
+                    "PatientID": study.PatientID,
+                    "PatientName": study.PatientName,
+                    "NumberOfStudyRelatedInstances": study.NumberOfStudyRelatedInstances,
+                    "settled": study.settled,
+                    "incomplete": study.StudyInstanceUID in cut,
+                    "layers": layers.get(study.id, {}),
+                    "instances": states.get(study.id, {}),
+                    "released": is_released(study, rules.access, located, now - study.last_arrival_at),
+                    "recipients": [_named(p) for p in with_shared(by_right, mine, there)],
+                    "shares": [_share(one, there) for one in mine],
+                }
+            )
+    return found
+
+
+def _share(grant: Grant, there: People) -> dict[str, Any]:
+    until = local_time(grant.until / 1000) if grant.until else None
+    return {
+        "with": _named(there.by_reference[grant.recipient]),
+        "by": _named(there.by_reference[grant.giver]),
+        "until": until,
+    }
+
+
+def _named(profile: Profile) -> str:
+    return f"{profile.kind}:{profile.identifier}"

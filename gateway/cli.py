@@ -168,6 +168,14 @@ def invite(state: Any, recipient: str, as_json: bool) -> None:
     click.echo(f"{invitation.uri}\n\nfor one device of {kind} {identifier}, until {local_time(invitation.expires_at)}")
 
 
+def _with_sharer(name: str, shares: list[dict[str, Any]]) -> str:
+    """With who shared the study, and until when, where it was shared."""
+    mine = [
+        f"by {one['by']}{' until ' + one['until'] if one['until'] else ''}" for one in shares if one["with"] == name
+    ]
+    return f"{name} (shared {', '.join(mine)})" if mine else name
+
+
 @main.command()
 @json_option
 @state_option
@@ -192,7 +200,12 @@ def studies(state: Any, as_json: bool) -> None:
         + ["incomplete" if row["incomplete"] else str(row["settled"])]
         + [
             ", ".join(f"{layer} {made['frames']}" for layer, made in row["layers"].items()),
-            ", ".join([*row["recipients"], *(["(held back from its patient)"] if not row["released"] else [])]),
+            ", ".join(
+                [
+                    *(_with_sharer(one, row["shares"]) for one in row["recipients"]),
+                    *(["(held back from its patient)"] if not row["released"] else []),
+                ]
+            ),
         ]
         for row in found
     ]

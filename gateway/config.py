@@ -138,12 +138,14 @@ class Access(Struct, frozen=True, forbid_unknown_fields=True):
     ``release``: ``manual`` holds a patient's study back until somebody releases it, ``after`` until ``release_after_h``
     have passed since its last image, ``automatic`` not at all. ``referring_days``: so long after a study's last image
     the doctors have it whom its header names. ``break_glass_h``: how long emergency access lasts.
+    ``shares_outlive_giver``: a share holds until its time, whether or not its giver still has the study.
     """
 
     release: Literal["manual", "after", "automatic"] = "manual"
     release_after_h: Annotated[float, Meta(gt=0, le=8784)] = 72.0
     referring_days: Annotated[float, Meta(gt=0, le=3650)] = 30.0
     break_glass_h: Annotated[float, Meta(gt=0, le=168)] = 8.0
+    shares_outlive_giver: bool = False
 
 
 class Audit(Struct, frozen=True, forbid_unknown_fields=True):

@@ -118,10 +118,11 @@ class Announcer:
     def _entitled(self, study: StudyRow, there: People, located: Located, given: Collection[Grant]) -> list[Profile]:
         """By right within the window, or where it was fetched on request; and with whom it is shared."""
         by_right = entitled(study, there.rules, located)
+        announced = by_right
         if study.last_arrival_at < self._window_begins():
             fetched = {grant.recipient for grant in given if grant.is_own}
-            by_right = [profile for profile in by_right if profile.reference in fetched]
-        return with_shared(by_right, given, there)
+            announced = [profile for profile in by_right if profile.reference in fetched]
+        return with_shared(by_right, given, there, announced)
 
     def _window_begins(self) -> float:
         return time.time() - self._settings.window_days * _DAY_S

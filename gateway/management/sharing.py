@@ -15,7 +15,7 @@ from gateway.management.index import arrivals_read, grants, told
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.grants import Grant
 from gateway.management.index.people import Profile
-from gateway.management.standing import relation_of
+from gateway.management.standing import holds, relation_of
 from wire import asks
 from wire.limits import MAX_HITS, MAX_READ
 from wire.names import decode_reference, encode_reference
@@ -23,15 +23,16 @@ from wire.names import decode_reference, encode_reference
 Verdict = Literal["done", "forbidden", "busy"]
 
 
-def with_shared(by_right: Iterable[Profile], given: Iterable[Grant], there: People) -> list[Profile]:
-    """Who has a study by their own right, and with whom it is shared; each once, in the order of all profiles."""
-    shared = {
-        grant.recipient
-        for grant in given
-        # A share ends with the profile of whoever gave it.
-        if not grant.is_own and grant.giver in there.by_reference and grant.recipient in there.by_reference
-    }
-    references = {profile.reference for profile in by_right} | shared
+def with_shared(
+    by_right: Iterable[Profile], given: Iterable[Grant], there: People, announced: Iterable[Profile] | None = None
+) -> list[Profile]:
+    """Who has a study by their own right, and with whom it is shared; each once, in the order of all profiles.
+
+    ``announced``: those of ``by_right`` to whom it is told of by that right; all, unless given.
+    """
+    by_right = list(by_right)
+    shared = {grant.recipient for grant in given if holds(grant, by_right, there)}
+    references = {profile.reference for profile in (by_right if announced is None else announced)} | shared
     return [profile for profile in there.profiles if profile.reference in references]
 
 

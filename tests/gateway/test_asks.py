@@ -155,13 +155,19 @@ def test_the_directory_names_colleagues(first: WireDevice, second: WireDevice, p
     assert patient.ask(asks.Directory(**by(patient), name="", page=0)) == Refused(reason="forbidden")
 
 
-def test_a_share_is_read_and_taken_back(made: list[Made], first: WireDevice, second: WireDevice) -> None:
+def test_a_share_is_read_and_taken_back(
+    gateway: RunningGateway, made: list[Made], first: WireDevice, second: WireDevice
+) -> None:
     """Announced when the answer comes, opened, accounted for; gone from the head when it is taken back."""
     study = made[0].StudyInstanceUID
     assert uids(second) == set()
     assert first.ask(asks.Share(**by(first), study=study, **to(second), until=0)) == Done()
     second.wait(lambda: uids(second) == {study}, "the shared study")
     assert found(second) == {study}
+    (listed,) = [one for one in gateway.cli("studies", json=True) if one["StudyInstanceUID"] == study]
+    assert listed["shares"] == [{"with": "doctor:D-2", "by": "doctor:D-1", "until": None}]
+    assert "doctor:D-2" in listed["recipients"]
+    assert "doctor:D-2 (shared by doctor:D-1)" in gateway.cli("studies")
     reference, announcement = next(iter(second.current().items()))
     entry = next(one for one in announcement.objects if one.layer == "display")
     assert len(second.fetch(entry)) == entry.size

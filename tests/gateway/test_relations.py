@@ -10,14 +10,19 @@ import pytest
 from gateway.config import Access
 from gateway.management import access
 from gateway.management.access import TABLE, Op, Relation, judge
+from gateway.management.announcer import Announcer
 from gateway.management.census import Census
 from gateway.management.index import arrivals_read, movements
 from gateway.management.index.people import Profile
 from gateway.management.registry import NotTaken, Unknown
 from gateway.management.relations import Relations
 from gateway.management.routing import canonical
+from gateway.management.sharing import Sharing
+from gateway.management.standing import relation_of
 from gateway.management.whereabouts import relations
 from tests.support.gateway_office import Office
+from wire import asks
+from wire.names import decode_reference
 
 _NAME = {"vr": "PN", "Value": [{"Alphabetic": "Park^Referring"}]}
 
@@ -187,6 +192,37 @@ def test_release_and_hold(office: Office, terms: Relations) -> None:
     assert found(office, study, Access()) == {}
     with pytest.raises(Unknown):
         terms.release("9.9.9")
+
+
+@pytest.mark.parametrize("outlives", [False, True])
+def test_a_share_rests_while_its_giver_has_no_right(office: Office, terms: Relations, outlives: bool) -> None:
+    """Where it is asked for, and where it is announced; also beyond the window of days."""
+    giver, other = office.profile("doctor", "D", attends=("P-1",)), office.profile("doctor", "E")
+    office.device(other)
+    study_id, _ = office.arrive(at=time.time() - 40 * 86400)
+    settings = Access(shares_outlive_giver=outlives)
+    census = Census(office.engine, settings)
+    announcer = Announcer(office.engine, office.vault, "office", office.config.delivery, census)
+    ask = asks.Share(
+        "doctor", decode_reference(giver.reference), "1.2.3", "doctor", decode_reference(other.reference), 0
+    )
+    assert Sharing(office.engine, census).share(giver, ask) == "done"
+
+    def stands() -> tuple[Relation, bool]:
+        announcer.refresh(study_id)
+        with office.engine.connect() as connection:
+            study = arrivals_read.study_by_id(connection, study_id)
+            assert study is not None
+            relation = relation_of(connection, census.look_within(connection), other, study, int(time.time() * 1000))
+        return relation, bool(office.head(other).studies)
+
+    assert stands() == ("shared", True)
+    terms.leave(giver.reference, "P-1")
+    assert stands() == (("shared", True) if outlives else ("none", False))
+    terms.attend(giver.reference, "P-1", time.time() - 1, None)
+    assert stands() == ("shared", True)
+    office.registry.remove_profile("doctor", "D")
+    assert stands() == ("none", False)
 
 
 # ── the table ─────────────────────────────────────────────────────────────────────────────────────────────────────
