@@ -58,14 +58,50 @@ def test_a_patient_enrols_looks_and_reads(browser: Browser, gateway: RunningGate
     report = page.frame_locator(".report-frame")
     expect(report.locator("h1")).not_to_be_empty()
     assert page.evaluate(_IS_NAME_ON_TOP), "whose report it is stays in sight"
-    # A link leads to the image that it names, and leaves its UID nowhere; one that is not here says so.
-    named = str(pydicom.dcmread(ct.files[0], stop_before_pixels=True).SOPInstanceUID)
-    report.locator(f'a[href$="#instance={named}"]').first.click()
+    # Escape closes it from within its frame too, and leads back to what opened it.
+    report.locator("h1").click()
+    page.keyboard.press("Escape")
+    expect(page.locator(".report-panel")).to_have_count(0)
+    expect(page.locator(".report-button")).to_be_focused()
+    page.keyboard.press("Enter")
+    # A link leads to the image that it names, and leaves its UID nowhere; one that was not sent says so.
+    report.locator(_link_to(ct)).first.click()
     expect(page.get_by_test_id("slice")).to_have_text("1 / 24")
     assert "instance" not in page.url
-    if page.locator(".report-frame").count() == 0:
+    expect(page.locator(".report-panel")).to_have_count(0 if screen is PHONE else 1)
+    if screen is PHONE:
         page.go_back()
     report.locator('a[href$="#instance=9.8.7.6"]').first.click()
-    expect(page.locator(".note", has_text="판독문이 가리키는 영상이 이 기기에 없습니다.")).to_be_visible()
+    expect(page.locator(".note", has_text="이 기기로 보내지지 않았습니다")).to_be_visible()
+    expect(page.locator(".report-panel")).to_be_visible()
     expect(page.get_by_test_id("slice")).to_have_text("1 / 24")
+    if screen is PHONE:
+        _images_that_are_not_here_yet(page, gateway, ct)
     page.context.close()
+
+
+def _link_to(ct: Made) -> str:
+    named = str(pydicom.dcmread(ct.files[0], stop_before_pixels=True).SOPInstanceUID)
+    return f'a[href$="#instance={named}"]'
+
+
+def _images_that_are_not_here_yet(page: Page, gateway: RunningGateway, ct: Made) -> None:
+    """Without a network the report stays and says so; with one the image is fetched and shown."""
+    page.goto(f"{gateway.origin}/#settings")
+    page.get_by_label("열 때 받기", exact=True).check()
+    page.get_by_text("영상 모두 지우기", exact=True).click()
+    page.locator("dialog .primary").click()
+    page.goto(f"{gateway.origin}/#")
+    expect(page.locator(".row-state")).to_have_text("열 때 다시 받음")
+    page.context.set_offline(True)
+    expect(page.locator(".connection.online")).to_have_count(0)
+    page.locator(".row-link").click()
+    page.locator(".report-button").click()
+    link = page.frame_locator(".report-frame").locator(_link_to(ct)).first
+    link.click()
+    expect(page.locator(".note", has_text="아직 받지 못했습니다")).to_be_visible()
+    expect(page.locator(".report-panel")).to_be_visible()
+    page.context.set_offline(False)
+    link.click()
+    expect(page.locator(".report-panel")).to_have_count(0)
+    expect(page.locator(".placeholder")).to_have_count(0)

@@ -287,6 +287,10 @@ export function createFakeApi(): Api {
     async report(_study, _id, media) {
       return new Blob([REPORT], { type: media });
     },
+    async locate(ref, instance) {
+      const found = find(ref).series.find((one) => instance.startsWith(one.uid));
+      return found ? { series: found.uid, isDocument: found.frames === 0, isHere: true } : null;
+    },
     async download() {},
     async setPinned(ref, pinned) {
       change(ref, { pinned });

@@ -235,6 +235,15 @@ export interface ReportInfo {
   bytes: number;
 }
 
+/** Where an instance that a report names lies. */
+export interface Place {
+  series: string;
+  /** A report, by its instance; else a picture of the series. */
+  isDocument: boolean;
+  /** Whether all of its bytes are here. */
+  isHere: boolean;
+}
+
 export type ApiEvent =
   | { name: 'study-new' | 'study-changed' | 'study-complete' | 'study-gone'; study: string }
   | { name: 'locked' }
@@ -280,6 +289,11 @@ export interface Api {
   reports(study: string): Promise<ReportInfo[]>;
   /** Verified and decrypted bytes with that media type; fetched if need be. */
   report(study: string, id: string, media: string): Promise<Blob>;
+  /**
+   * Where an instance (of pictures, its frame from 0) lies; null if it is in nothing that this device was told of.
+   * ApiError missing: what may hold it is announced, and did not come within `timeoutMs`.
+   */
+  locate(study: string, instance: string, frame: number, timeoutMs: number): Promise<Place | null>;
 
   /** Fetch a study whole whatever the policy says. */
   download(study: string): Promise<void>;

@@ -52,7 +52,7 @@ class Client {
     document.addEventListener('visibilitychange', () => {
       if (document.visibilityState === 'visible') this.send({ kind: 'nudge' });
     });
-    globalThis.addEventListener('online', () => this.send({ kind: 'network' }));
+    for (const change of ['online', 'offline']) globalThis.addEventListener(change, () => this.send({ kind: 'network' }));
     globalThis.addEventListener('pageshow', () => this.send({ kind: 'hello', tab: this.#tab }));
     (navigator as { connection?: EventTarget }).connection?.addEventListener('change', () => this.send({ kind: 'network' }));
   }
@@ -187,6 +187,7 @@ export async function createApi(): Promise<Api> {
     thumbnail: (study, series) => client.call('thumbnail', study, series),
     reports: (study) => client.call('reports', study),
     report: (study, id, media) => client.call('report', study, id, media),
+    locate: (study, instance, frame, timeoutMs) => client.call('locate', study, instance, frame, timeoutMs),
     download: (study) => client.call('download', study),
     setPinned: (study, pinned) => client.call('setPinned', study, pinned),
     evict: (study) => client.call('evict', study),

@@ -15,6 +15,7 @@ import { Household } from './household';
 import { Keyring } from './keyring';
 import * as pin from './pin';
 import { DEFAULT_SETTINGS } from './policy';
+import { locate } from './seek';
 import type { Calls, State } from './protocol';
 import { Store } from './store';
 import * as vault from './vault';
@@ -354,6 +355,7 @@ export class Engine {
     thumbnail: (study, series) => documents.thumbnail(this.opened(), study, series),
     reports: (study): Promise<ReportInfo[]> => documents.reports(this.opened(), study),
     report: (study, id, media) => documents.report(this.opened(), study, id, media),
+    locate: (study, instance, frame, timeoutMs) => locate(this.opened(), study, instance, frame, timeoutMs),
     download: (study) => this.opened().order(study),
     setPinned: (study, pinned) => this.opened().setPinned(study, pinned),
     evict: async (study) => this.opened().evict(this.opened().find(study)),

@@ -9,9 +9,9 @@ import { type Group, groupStudies, type StudyObject } from './groups';
 import type { Held } from './ledger';
 import { receiptsOwed } from './owed';
 import * as policy from './policy';
-import type { Screen } from './screen';
 import { Space } from './space';
 import type { Store } from './store';
+import type { Viewer } from './viewer';
 import { changeKey, type ObjectState, recipientStates, recordOf, studyItem } from './views';
 
 const SHOW_MS = 250;
@@ -27,7 +27,7 @@ export class Household {
   readonly fetcher: Fetcher;
   readonly cache: ContentsCache;
   readonly #space: Space;
-  readonly screens = new Set<Screen>();
+  readonly screens = new Set<Viewer>();
   groups: Group[] = [];
   // Studies that are fetched whole because somebody said so; until they are complete.
   readonly #ordered = new Set<string>();
@@ -160,7 +160,7 @@ export class Household {
   }
 
   /** Somebody looks at a study: what was dropped of it comes again. */
-  async show(screen: Screen): Promise<void> {
+  async show(screen: Viewer): Promise<void> {
     this.screens.add(screen);
     const group = this.find(screen.study);
     const evicted = recordOf(this.store, group).evicted ? { evicted: false } : {};
@@ -168,7 +168,7 @@ export class Household {
     this.changed();
   }
 
-  hide(screen: Screen): void {
+  hide(screen: Viewer): void {
     this.screens.delete(screen);
     screen.close();
     this.changed();

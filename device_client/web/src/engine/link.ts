@@ -9,6 +9,8 @@ import { OFFLINE } from '../wire/messages';
 const KEEPALIVE_S = 30;
 const OPEN_MS = 15_000;
 const ANSWER_MS = 20_000;
+/** Somebody waits to know. Whatever arrives counts as an answer. */
+const PROBE_MS = 3000;
 const REFUSALS = new Set([2, 4, 5]);
 
 /** The connection ended or never came; `refused`: the broker does not take these credentials. */
@@ -110,7 +112,7 @@ export class Link {
 
   /** Whoever may be asleep should look: a page that comes back finds a connection that died meanwhile. */
   probe(): void {
-    if (performance.now() - this.#heardAt > 5000) this.#ping(5000);
+    this.#ping(PROBE_MS);
   }
 
   /** Resolves when the broker has granted all of it. */

@@ -8,6 +8,7 @@ import type {
   Identity,
   Phase,
   PinState,
+  Place,
   RecipientState,
   Settings,
   SeriesState,
@@ -45,6 +46,7 @@ export interface Calls {
   thumbnail(study: string, series: string): Blob | null;
   reports(study: string): import('../api').ReportInfo[];
   report(study: string, id: string, media: string): Blob;
+  locate(study: string, instance: string, frame: number, timeoutMs: number): Place | null;
   download(study: string): void;
   setPinned(study: string, pinned: boolean): void;
   evict(study: string): void;

@@ -6,6 +6,7 @@ import { type ContentsCache, type Look, opening } from './contents';
 import { number, TAG } from './datasets';
 import type { Group, StudyObject } from './groups';
 import type { Picture } from './reader';
+import type { Viewer } from './viewer';
 
 const UPDATE_MS = 100;
 /** While somebody waits for a frame, or not even the table of contents is here. */
@@ -25,7 +26,7 @@ interface Waiter {
   timer: ReturnType<typeof setTimeout>;
 }
 
-export class Screen {
+export class Screen implements Viewer {
   state: SeriesState;
   #places: (Place | null)[] = [];
   #looks = new Map<string, Look>();

@@ -1,7 +1,6 @@
 /** Which page, by the address's fragment: it is never sent to a server, and the browser's back works. */
 
 import { signal } from '@preact/signals';
-import { standsBeside } from './report/beside';
 
 export interface StudyRoute {
   page: 'study';
@@ -15,10 +14,19 @@ export type Route = { page: 'list' } | StudyRoute | { page: 'settings' };
 /** An enrolment link's fragment that the application was opened with; it was taken out of the address bar. */
 export const enrolmentLink = signal<string | null>(null);
 
-/** An image that a report names; it was taken out of the address bar, where no UID shall stay. */
-export const wantedImage = signal<{ instance: string; frame: number } | null>(null);
+/** What a report's link names: an instance, and which of its frames, from 1 on. */
+export interface Wanted {
+  instance: string;
+  frame: number;
+}
+
+/** To be found and shown; it was taken out of the address bar, where no UID shall stay. */
+export const wantedImage = signal<Wanted | null>(null);
 
 export const route = signal<Route>({ page: 'list' });
+
+/** What was named, while the browser goes back to the page that it was named on. */
+let named: Wanted | null = null;
 
 /** Whether the page before this one is ours, so that back leads to it. */
 let depth = 0;
@@ -85,14 +93,15 @@ function read(): void {
     return;
   }
   if (instance) {
-    wantedImage.value = { instance, frame: Math.max(1, Number(parts.get('frame') ?? 1) || 1) };
-    // A report that lies over the picture makes way for it; back leads to the report again.
-    const { report, ...pictures } = route.peek() as StudyRoute;
-    if (report !== undefined && !standsBeside()) route.value = pictures;
-    depth += 1;
-    history.replaceState({ depth }, '', fragmentOf(route.peek()));
+    history.replaceState(history.state, '', fragmentOf(route.peek()));
+    if (route.peek().page !== 'study') return;
+    // It may be nowhere, so the link itself is no step: what leads to where it is will be one.
+    named = { instance, frame: Math.max(1, Number(parts.get('frame') ?? 1) || 1) };
+    history.back();
     return;
   }
+  if (named) wantedImage.value = named;
+  named = null;
   depth = typeof history.state?.depth === 'number' ? history.state.depth : 0;
   route.value = parse(fragment);
 }

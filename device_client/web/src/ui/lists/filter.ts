@@ -26,7 +26,24 @@ function begins(period: Exclude<Period, 'all'>, now: Date): number {
   return new Date(now.getFullYear(), now.getMonth(), now.getDate() - DAYS[period]).getTime();
 }
 
-/** Everything of a study that a search may hit, in lower case without the marks of DICOM. */
+/**
+ * Text as it is compared: without case, accents and widths, and Hangul in its letters (Unicode's NFKD). So half a
+ * syllable, as it stands while one types, hits the whole one: 호 and 홍ㄱ hit 홍길동.
+ */
+export function folded(written: string): string {
+  return written.normalize('NFKD').replaceAll(/[\u0300-\u036f]/g, '').toLowerCase();
+}
+
+/** A word of leading consonants alone, as Koreans shorten names: ㅎㄱㄷ. */
+const LEADING_ALONE = /^[\u1100-\u1112]+$/;
+const NOT_LEADING = /[\u1161-\u11ff]/g;
+
+/** Whether a folded text holds a folded word. */
+export function holds(hay: string, word: string): boolean {
+  return hay.includes(word) || (LEADING_ALONE.test(word) && hay.replaceAll(NOT_LEADING, '').includes(word));
+}
+
+/** Everything of a study that a search may hit, folded, without the marks of DICOM. */
 function haystack(study: StudyItem, words: Words): string {
   const { attributes } = study;
   const parts = [
@@ -37,11 +54,11 @@ function haystack(study: StudyItem, words: Words): string {
     ...study.series.flatMap((series) => [text(series.attributes, 'SeriesDescription'), text(series.attributes, 'BodyPartExamined')]),
     ...modalities(study).flatMap((code) => [code, words.modality[code] ?? '']),
   ];
-  return parts.join(' ').toLocaleLowerCase().normalize('NFC');
+  return folded(parts.join(' '));
 }
 
 export function filtered(studies: readonly StudyItem[], filter: Filter, words: Words, now: Date): StudyItem[] {
-  const sought = filter.search.toLocaleLowerCase().normalize('NFC').split(/[\s^,]+/).filter(Boolean);
+  const sought = folded(filter.search).split(/[\s^,]+/).filter(Boolean);
   const since = filter.period === 'all' ? undefined : begins(filter.period, now);
   return studies.filter((study) => {
     if (filter.onlyNew && !study.isNew && !study.isChanged) return false;
@@ -50,7 +67,7 @@ export function filtered(studies: readonly StudyItem[], filter: Filter, words: W
     if (since !== undefined && (date === undefined || date < since)) return false;
     if (sought.length === 0) return true;
     const hay = haystack(study, words);
-    return sought.every((word) => hay.includes(word));
+    return sought.every((word) => holds(hay, word));
   });
 }
 

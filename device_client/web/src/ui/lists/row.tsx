@@ -11,35 +11,24 @@ import { Icon } from '../icons';
 import { Bar } from '../parts/parts';
 import { Thumb } from '../parts/thumb';
 import { fragmentOf, go } from '../route';
-
-/** Received of what the device wants, 0 to 1; undefined where nothing is being fetched. */
-function fetching(study: StudyItem): number | undefined {
-  const wanted = study.layers.filter((layer) => layer.wanted && !layer.complete);
-  if (wanted.length === 0) return undefined;
-  const all = study.layers.filter((layer) => layer.wanted);
-  const total = all.reduce((sum, layer) => sum + layer.totalBytes, 0);
-  const received = all.reduce((sum, layer) => sum + layer.receivedBytes, 0);
-  return total > 0 ? received / total : 0;
-}
+import { whereabouts } from './whereabouts';
 
 function Where({ study }: { study: StudyItem }): JSX.Element {
   const w = words.value.list;
-  const share = fetching(study);
-  if (share !== undefined) {
-    const said = w.fetching(Math.floor(share * 100));
+  const at = whereabouts(study);
+  if (at.kind === 'fetching') {
+    const said = w.fetching(Math.floor(at.share * 100));
     return (
       <span class="row-progress">
-        <Bar share={share} label={said} />
+        <Bar share={at.share} label={said} />
         <span class="row-state">{said}</span>
       </span>
     );
   }
-  const pictures = study.layers.filter((layer) => layer.layer === 'display');
-  const here = pictures.every((layer) => layer.complete);
-  const said = here ? w.complete : study.evicted ? w.evicted : w.onDemand;
+  const said = { whole: w.complete, growing: w.growing, evicted: w.evicted, 'on-demand': w.onDemand }[at.kind];
   return (
     <span class="row-state">
-      {here && <Icon name="check" />}
+      {at.kind === 'whole' && <Icon name="check" />}
       {said}
     </span>
   );
@@ -54,7 +43,6 @@ function Marks({ study }: { study: StudyItem }): JSX.Element {
       {!study.isNew && study.isChanged && <span class="mark changed">{w.isChanged}</span>}
       {study.hasReport && <span class="mark plain">{w.report}</span>}
       {study.pinned && <span class="mark plain">{w.pinned}</span>}
-      {!study.settled && <span class="mark plain">{w.growing}</span>}
       {!study.current && <span class="mark stale">{words.value.connection.notCurrent}</span>}
     </>
   );

@@ -46,7 +46,15 @@ function Pdf({ blob, name }: { blob: Blob; name: string }): JSX.Element | null {
   );
 }
 
-export function Body({ study, report }: { study: StudyItem; report: ReportInfo }): JSX.Element {
+/** Keys that are pressed in a frame are not heard outside of it. */
+function hearEscape(frame: HTMLIFrameElement, onEscape: () => void): void {
+  frame.contentDocument?.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape') onEscape();
+  });
+}
+
+export function Body(props: { study: StudyItem; report: ReportInfo; onClose: () => void }): JSX.Element {
+  const { study, report, onClose } = props;
   const api = useApi();
   const w = words.value;
   const [loaded, setLoaded] = useState<Loaded>();
@@ -89,6 +97,7 @@ export function Body({ study, report }: { study: StudyItem; report: ReportInfo }
       title={`${w.report.body}: ${titleOf(report.attributes, w)}`}
       sandbox="allow-same-origin allow-top-navigation-by-user-activation"
       srcdoc={html}
+      onLoad={(event) => hearEscape(event.currentTarget, onClose)}
     />
   );
 }

@@ -1,7 +1,7 @@
 /** The study's reports: beside the pictures where there is room, else over them. */
 
 import type { JSX } from 'preact';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import type { ReportInfo, StudyItem } from '../../api';
 import { useApi } from '../context';
 import { date, time } from '../format';
@@ -10,7 +10,7 @@ import { Icon } from '../icons';
 import { Failure, IconButton, Spinner } from '../parts/parts';
 import { closeReport, go, type StudyRoute } from '../route';
 import { Body } from './body';
-import { statusOf, titleOf, writtenAt } from './status';
+import { newestFirst, statusOf, titleOf, writtenAt } from './status';
 
 type Answer = { reports: ReportInfo[] } | { error: unknown } | undefined;
 
@@ -23,15 +23,6 @@ export function StatusMark({ report }: { report: ReportInfo }): JSX.Element | nu
 function facts(report: ReportInfo): string {
   const written = writtenAt(report.attributes);
   return written ? `${date(written, words.value)} ${time(written, words.value)}` : '';
-}
-
-function age(report: ReportInfo): number {
-  return -(writtenAt(report.attributes)?.getTime() ?? 0);
-}
-
-/** Newest first: an amended report stands before what it replaces. */
-function newestFirst(reports: readonly ReportInfo[]): ReportInfo[] {
-  return reports.toSorted((a, b) => age(a) - age(b));
 }
 
 function Choices(props: { reports: ReportInfo[]; chosen: number; onChoose: (index: number) => void }): JSX.Element {
@@ -62,6 +53,7 @@ export function ReportPanel(props: { study: StudyItem; chosen: number; route: St
   const [answer, setAnswer] = useState<Answer>();
   const [tries, setTries] = useState(0);
   const heading = useRef<HTMLHeadingElement>(null);
+  const panel = useRef<HTMLElement>(null);
   const received = study.layers.reduce((sum, each) => sum + (each.layer === 'report' ? each.receivedBytes : 0), 0);
   useEffect(() => {
     let gone = false;
@@ -74,12 +66,20 @@ export function ReportPanel(props: { study: StudyItem; chosen: number; route: St
     };
   }, [study.ref, study.sequence, received, tries]);
   useEffect(() => heading.current?.focus(), []);
+  useLayoutEffect(
+    () => () => {
+      // Closed by whoever was in it: back to the button that opened it, which is still there.
+      if (panel.current?.contains(document.activeElement)) document.querySelector<HTMLElement>('.report-button')?.focus();
+    },
+    [],
+  );
 
   const close = (): void => closeReport(route);
   const reports = answer && 'reports' in answer ? answer.reports : undefined;
   const report = reports?.[Math.min(props.chosen, reports.length - 1)];
   return (
     <aside
+      ref={panel}
       class="report-panel"
       aria-label={w.report.title}
       onKeyDown={(event) => {
@@ -117,7 +117,7 @@ export function ReportPanel(props: { study: StudyItem; chosen: number; route: St
           <p>{w.report.noneText}</p>
         </div>
       )}
-      {report && <Body key={report.id} study={study} report={report} />}
+      {report && <Body key={report.id} study={study} report={report} onClose={close} />}
     </aside>
   );
 }

@@ -1,6 +1,6 @@
 /** How far a report may still change, from its flags (PS3.3 section C.17.2): in doubt it may. */
 
-import type { DataSet } from '../../api';
+import type { DataSet, ReportInfo } from '../../api';
 import { dateOf, items, text } from '../dicom';
 import type { Words } from '../i18n/en';
 
@@ -23,4 +23,13 @@ export function titleOf(data: DataSet, words: Words): string {
 
 export function writtenAt(data: DataSet): Date | undefined {
   return dateOf(text(data, 'ContentDate'), text(data, 'ContentTime'));
+}
+
+function age(report: ReportInfo): number {
+  return -(writtenAt(report.attributes)?.getTime() ?? 0);
+}
+
+/** Newest first: an amended report stands before what it replaces. */
+export function newestFirst(reports: readonly ReportInfo[]): ReportInfo[] {
+  return reports.toSorted((a, b) => age(a) - age(b));
 }

@@ -99,14 +99,20 @@ export class Frames<T> {
     this.#start(current);
     for (const index of around) {
       if (this.#coming.size >= AT_ONCE) return;
+      // What is here already needs no room: to make some for it would let frames come and go without end.
+      if (this.#isDone(index)) continue;
       // Prefetching must not push out what is nearer.
       if (this.#bytes >= this.budgetBytes && !this.#makeRoom(index)) return;
       this.#start(index);
     }
   }
 
+  #isDone(index: number): boolean {
+    return this.#here.has(index) || this.#coming.has(index) || this.#failed.has(index);
+  }
+
   #start(index: number): void {
-    if (this.#here.has(index) || this.#coming.has(index) || this.#failed.has(index)) return;
+    if (this.#isDone(index)) return;
     const stop = new AbortController();
     this.#coming.set(index, stop);
     this.source.load(index, stop.signal).then(

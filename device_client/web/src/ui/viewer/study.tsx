@@ -11,7 +11,7 @@ import { Icon } from '../icons';
 import { Guessed, IconButton } from '../parts/parts';
 import { ReportPanel } from '../report/panel';
 import { back, closeReport, go, type StudyRoute } from '../route';
-import { useWantedImage } from './wanted';
+import { useFoundImage, useWantedImage } from './wanted';
 import { StudyMenu } from './menu';
 import { Controls, keyPressed } from './controls';
 import { Player } from './player';
@@ -88,12 +88,7 @@ function Pictures(props: { study: StudyItem; all: readonly SeriesItem[]; chosen:
     return () => window.removeEventListener('keydown', pressed);
   });
 
-  const untried = (tried: ReadonlySet<string>): boolean => {
-    const next = all.findIndex((each) => !tried.has(each.uid));
-    if (next >= 0) choose(next);
-    return next >= 0;
-  };
-  useWantedImage(player, untried, series?.uid ?? '');
+  useFoundImage(player, series?.uid ?? '');
 
   if (!series || !player || player.count.value === 0) {
     return (
@@ -125,6 +120,7 @@ function Opened({ study, route }: { study: StudyItem; route: StudyRoute }): JSX.
   const chosen = Math.min(route.series ?? 0, Math.max(0, all.length - 1));
   const reports = route.report !== undefined;
   useTitle(studyTitle(study, w));
+  useWantedImage(study, all, route);
   useEffect(() => {
     // Nothing to see but what is to read.
     if (all.length === 0 && study.hasReport && study.settled && !reports) go({ ...route, report: 0 }, { replace: true });
