@@ -32,6 +32,32 @@ STICKS_OUT = """() => {
   return [document.documentElement.scrollWidth - width, ...out.map(e => e.tagName + '.' + e.className)];
 }"""
 
+LARGE = "() => { document.documentElement.style.fontSize = '200%'; }"
+NORMAL = "() => { document.documentElement.style.fontSize = ''; }"
+BROKEN = """() => {
+  const lines = (node, from, to) => {
+    const range = document.createRange();
+    range.setStart(node, from);
+    range.setEnd(node, to);
+    return [...range.getClientRects()].filter(box => box.width > 1);
+  };
+  const out = [];
+  for (const element of document.querySelectorAll('body *')) {
+    if (!element.checkVisibility() || element.closest('.only-spoken, .skip, .fingerprint')) continue;
+    if (element.matches('button, .button, select') && element.scrollWidth > element.clientWidth + 1) {
+      out.push(`${element.className} is cut off`);
+    }
+    for (const node of [...element.childNodes].filter(one => one.nodeType === Node.TEXT_NODE)) {
+      for (const word of node.data.matchAll(/[^\\s-]+-?/g)) {
+        const found = lines(node, word.index, word.index + word[0].length);
+        const fits = found.reduce((sum, box) => sum + box.width, 0) < innerWidth * 0.75;
+        if (fits && new Set(found.map(box => Math.round(box.top))).size > 1) out.push(`${word[0]} is broken`);
+      }
+    }
+  }
+  return out;
+}"""
+
 
 def faults(page: Page) -> list[Any]:
     """What axe-core calls serious or critical on the page as it is now: ``[impact, rule, places]`` each."""
@@ -44,6 +70,14 @@ def sticks_out(page: Page) -> list[str]:
     """Elements that reach over the sides of the page, with nothing that scrolls around them."""
     over, *out = page.evaluate(STICKS_OUT)
     return [f"the page is {over} px too wide", *out] if over > 0 else out
+
+
+def breaks_when_large(page: Page) -> list[str]:
+    """At twice the size of text: words that fit into a line and are broken, labels that are cut, what sticks out."""
+    page.evaluate(LARGE)
+    found = [*page.evaluate(BROKEN), *sticks_out(page)]
+    page.evaluate(NORMAL)
+    return found
 
 
 def walk(page: Page, gateway: RunningGateway, recipient: str, studies: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ from tests.support import web_build
 from tests.support.browsers import Screen, new_page
 from tests.support.gateways import RunningGateway
 from tests.support.pictures import changed
-from tests.support.web_walk import faults, sticks_out, walk
+from tests.support.web_walk import breaks_when_large, faults, sticks_out, walk
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(300)]
 SCREENS = {
@@ -61,6 +61,8 @@ def test_every_page(browser: Browser, gateway: RunningGateway, screen: str, lang
             if (screen, language) in QUICK and stop in PICTURES:
                 what = changed(page, f"{screen}-{language}-{scheme}-{stop}", tmp_path)
                 wrong += [what] if what else []
+        if screen == "phone-360":
+            wrong += [(stop, "large text", broken) for broken in breaks_when_large(page)]
     page.context.close()
     assert not wrong
     own = (f"{gateway.origin}/", "blob:", "data:", "about:")
@@ -77,4 +79,7 @@ def test_faults_are_found(browser: Browser, gateway: RunningGateway) -> None:
     assert any(rule == "button-name" for _, rule, _ in faults(page))
     page.evaluate("() => { document.querySelector('main').style.width = '500px'; }")
     assert sticks_out(page)
+    page.evaluate("() => { document.querySelector('form button').parentElement.style.width = '100px'; }")
+    page.evaluate("() => { document.querySelector('form button').textContent = 'unbroken'; }")
+    assert breaks_when_large(page)
     page.context.close()
