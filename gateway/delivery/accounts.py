@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from sqlalchemy.engine import Connection, Engine
 
 from gateway.audit import Event, Kind, Outcome
-from gateway.management.index import arrivals_read, people, told, trail
+from gateway.management.index import arrivals_read, deliveries, people, told, trail, uses
 from gateway.management.index.people import Device, Profile
 
 _REMEMBERED = 20_000
@@ -44,12 +44,27 @@ class Accounts:
         """It begins to take a layer of a study."""
         self._write(device, profile, "retrieve", "success", study_id, layer, "")
 
-    def received(self, device: Device, profile: Profile, study_ref: str, layer: str, event: str) -> None:
+    def not_given(self, device: Device, profile: Profile, object_id: str) -> None:
+        """It wanted an object that is not for it, or that there is not: once for each, unless that was evicted."""
+        if self._refusals_left(device.device) and self._is_new((device.device, object_id), float("inf")):
+            with self._engine.connect() as connection:
+                found = deliveries.object_by_id(connection, object_id)
+                if found is not None and uses.is_evicted(connection, object_id):
+                    return
+            self._may_note_refusal(device.device)
+            study_id, layer = (found.study_id, found.layer) if found is not None else (None, "")
+            self._write(device, profile, "retrieve", "refused", study_id, layer, "")
+
+    def received(
+        self, device: Device, profile: Profile, study_ref: str, layer: str, event: str, outcome: Outcome = "success"
+    ) -> None:
         """A receipt: it has, or somebody opened, a layer of an announced study."""
+        if outcome == "refused" and not self._may_note_refusal(device.device):
+            return
         with self._engine.connect() as connection:
             study_id = told.study_announced(connection, device.reference, study_ref)
         kind: Kind = "accessed" if event == "opened" else "transferred"
-        self._write(device, profile, kind, "success", study_id, layer, "")
+        self._write(device, profile, kind, outcome, study_id, layer, "")
 
     def asked(
         self, device: Device, profile: Profile, kind: Kind, outcome: Outcome, study_ref: str, what: str, reason: str
@@ -93,6 +108,11 @@ class Accounts:
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
         return True
+
+    def _refusals_left(self, device: str) -> bool:
+        with self._remembering:
+            began, count = self._refusals.get(device, (0.0, 0))
+        return count < _REFUSALS_AN_HOUR or time.monotonic() - began > _HOUR_S
 
     def _may_note_refusal(self, device: str) -> bool:
         now = time.monotonic()

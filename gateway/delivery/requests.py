@@ -219,10 +219,11 @@ class Requests:
 
     async def _want(self, device: Device, profile: Profile, want: Want, boot: bytes) -> Reply | None:
         object_id = encode_reference(want.object)
-        if encode_reference(want.recipient) != profile.reference or want.kind != profile.kind:
-            return Gone(object=want.object)
-        sealed = await self._granted(profile, object_id)
+        is_own = encode_reference(want.recipient) == profile.reference and want.kind == profile.kind
+        sealed = await self._granted(profile, object_id) if is_own else None
         if sealed is None:
+            # The same for what is nobody's: how long it takes says nothing of what there is.
+            await asyncio.to_thread(self._accounts.not_given, device, profile, object_id)
             return Gone(object=want.object)
         if self._accounts.is_first(device, sealed.study_id, sealed.layer):
             await asyncio.to_thread(self._accounts.taken_up, device, profile, sealed.study_id, sealed.layer)
@@ -288,19 +289,21 @@ class Requests:
     # ── receipts ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _receipt(self, device: Device, profile: Profile, receipt: Receipt) -> Reply:
-        if encode_reference(receipt.recipient) != profile.reference:
-            return Refused(reason="forbidden")
-        if not await asyncio.to_thread(self._note_receipt, device, receipt):
-            return Refused(reason="forbidden")
+        is_kept = await asyncio.to_thread(self._note_receipt, device, profile, receipt)
         study = encode_reference(receipt.study)
-        await asyncio.to_thread(self._accounts.received, device, profile, study, receipt.layer, receipt.event)
-        return Done()
+        outcome: Outcome = "success" if is_kept else "refused"
+        await asyncio.to_thread(self._accounts.received, device, profile, study, receipt.layer, receipt.event, outcome)
+        return Done() if is_kept else Refused(reason="forbidden")
 
-    def _note_receipt(self, device: Device, receipt: Receipt) -> bool:
+    def _note_receipt(self, device: Device, profile: Profile, receipt: Receipt) -> bool:
         """Keep it, if it is for a study that is announced: a device may not fill the index with inventions."""
         study_ref = encode_reference(receipt.study)
         with self._engine.begin() as connection:
-            if not told.is_announced(connection, device.reference, study_ref):
+            study_id = told.study_announced(connection, device.reference, study_ref)
+            study = arrivals_read.study_by_id(connection, study_id) if study_id is not None else None
+            is_own = encode_reference(receipt.recipient) == profile.reference
+            there = self._census.look_within(connection)
+            if study is None or not is_own or not may("receipt", connection, there, profile, study):
                 return False
             told.add_receipt(
                 connection, device.device, study_ref, receipt.layer, receipt.event, receipt.sequence, time.time()

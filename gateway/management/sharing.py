@@ -61,13 +61,10 @@ class Sharing:
         )
 
     def unshare(self, profile: Profile, unshare: asks.Unshare) -> Verdict:
-        """Take back what this profile shared; also where it shared nothing."""
-
-        def remove(connection: Connection, study: int, to: str) -> bool:
-            grants.remove(connection, study, to, profile.reference)
-            return True
-
-        return self._change(profile, unshare, remove)
+        """Take back what this profile shared; also where it shared nothing of what it has."""
+        return self._change(
+            profile, unshare, lambda connection, study, to: grants.remove(connection, study, to, profile.reference)
+        )
 
     def _change(
         self,
@@ -85,7 +82,12 @@ class Sharing:
             # Who has the study no more may still take back what it gave.
             if not may("share" if isinstance(ask, asks.Share) else "unshare", connection, there, profile, study):
                 return "forbidden"
-            return "done" if change(connection, study.id, to) else "busy"
+            if change(connection, study.id, to):
+                return "done"
+            if isinstance(ask, asks.Share):
+                return "busy"
+            # Of what it may not know of, it hears what it would of what there is not.
+            return "done" if may("want", connection, there, profile, study) else "forbidden"
 
     def directory(self, profile: Profile, ask: asks.Directory) -> asks.People:
         """With whom this profile may share."""
