@@ -42,7 +42,8 @@ REFUSALS = {
 
 UPLOAD_REFUSALS = {
     **REFUSALS,
-    "forbidden": "this device may not send anything for this patient and study, or they do not belong together",
+    "forbidden": "this device may not send anything for this patient and study, or they do not belong together, "
+    "or the DICOM file is of another patient or study",
     "malformed": "the gateway cannot read the file: it is damaged, or not what its name says",
     "unsupported": "the file is larger than the gateway takes",
     "busy": "too much is on its way already: try again later, it goes on where it stopped",

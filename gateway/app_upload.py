@@ -96,7 +96,7 @@ def _take(state: State, opened: Engine, job: dict[str, Any]) -> dict[str, str]:
         if report.outcome in (Outcome.NEW, Outcome.KNOWN) and report.instances:
             entrance.settle({report.StudyInstanceUID})
             return {"StudyInstanceUID": report.StudyInstanceUID, "SOPInstanceUID": report.instances[0]}
-        return {"reason": "busy" if report.is_transient else "malformed"}
+        return {"reason": "busy" if report.is_transient else "forbidden" if report.is_anothers else "malformed"}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -26,11 +26,19 @@ def audit() -> None:
     """
 
 
+def _known(_context: click.Context, _parameter: click.Parameter, event: str | None) -> str | None:
+    from gateway.audit import Kind
+
+    if event is not None and event not in get_args(Kind):
+        raise click.BadParameter(f"no such kind; there are {', '.join(sorted(get_args(Kind)))}")
+    return event
+
+
 @audit.command()
 @click.option("--patient", help="Only what concerns this PatientID.")
 @click.option("--study", help="Only what concerns this StudyInstanceUID.")
 @click.option("--who", help="Only what this one did, such as doctor:D-17, or was done to it.")
-@click.option("--event", help="Only this kind, such as break-glass.")
+@click.option("--event", metavar="KIND", callback=_known, help="Only this kind, such as break-glass.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(min=1), help="The latest so many.")
 @json_option
 @state_option
@@ -151,7 +159,8 @@ def verify(state: Any, against: Path | None, as_json: bool) -> None:
         )
     elif faults:
         for fault in faults:
-            click.echo(f"entry {fault.sequence}: {fault.what}" if fault.sequence else fault.what, err=True)
+            click.echo(fault.what, err=True)
+        click.echo(f"mpacs-gateway: the trail is not whole: {len(faults)} faults", err=True)
     else:
         click.echo(f"the trail is whole: {standing.sequence} entries, the last link is {standing.link.hex()}")
     if faults:

@@ -112,6 +112,8 @@ def release(state: Any, studies: tuple[str, ...], hold: bool) -> None:
 # ── CSV ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 _FIELDS = ("kind", "id", "name", "issuer", "attends", "from", "until")
+_MORE = "more"
+"""Where cells of a row stand that have no column."""
 
 
 @click.command("import")
@@ -188,12 +190,15 @@ def _read(file: Path) -> list[tuple[int, dict[str, str]]]:
             text = data.decode("cp949")
         except UnicodeDecodeError:
             fail(f"{file} is neither UTF-8 nor code page 949: save it as CSV UTF-8")
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey=_MORE, restval="")
     columns = [name.strip().lower() for name in reader.fieldnames or ()]
     if not {"kind", "id"} <= set(columns) or not set(columns) <= set(_FIELDS):
         fail(f"the first line of {file} must name the columns kind and id, and others only of {', '.join(_FIELDS)}")
     reader.fieldnames = columns
-    return [(reader.line_num, {k: (v or "").strip() for k, v in row.items() if k in _FIELDS}) for row in reader]
+    try:
+        return [(reader.line_num, {k: v.strip() if k != _MORE else _MORE for k, v in row.items()}) for row in reader]
+    except csv.Error as error:
+        fail(f"{file}, line {reader.line_num}: this is no CSV ({error})")
 
 
 def _take(registry: Any, relations: Any, line: int, row: dict[str, str], dry_run: bool) -> dict[str, Any]:
@@ -202,6 +207,8 @@ def _take(registry: Any, relations: Any, line: int, row: dict[str, str], dry_run
 
     made = {"line": line, "kind": row["kind"], "id": row["id"], "outcome": "refused", "why": ""}
     try:
+        if _MORE in row:
+            raise ValueError("the row has more cells than there are columns: is a comma in a name without quotes?")
         kind = check_kind(row["kind"])
         issuer, attends = row.get("issuer", ""), row.get("attends", "")
         if issuer and kind != "patient":

@@ -42,7 +42,7 @@ class Dicom(Struct, frozen=True, forbid_unknown_fields=True):
 
     host: str = "127.0.0.1"
     port: AnyPort = 11112
-    aet: Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")] = "MPACS"
+    aet: str = "MPACS"
     allow_calling: list[str] = field(default_factory=list)
     allow_addresses: list[str] = field(default_factory=list)
     max_associations: Annotated[int, Meta(ge=1, le=200)] = 20

@@ -45,6 +45,9 @@ def check(config: Config) -> None:
     _check_https(config.https)
     if not is_address(config.dicom.host) and config.dicom.host != "localhost":
         raise ValueError("dicom.host: an IP address to listen on, such as 0.0.0.0 for all")
+    config_pacs.check_aet("dicom.aet", config.dicom.aet)
+    for title in config.dicom.allow_calling:
+        config_pacs.check_aet("dicom.allow_calling", title)
     for network in config.dicom.allow_addresses:
         try:
             ipaddress.ip_network(network)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-Aet = Annotated[str, Meta(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+_AET = re.compile(r"[ -\[\]-~]{1,16}")
 _Seconds = Annotated[float, Meta(gt=0, le=3600)]
 _Port = Annotated[int, Meta(ge=1, le=65535)]
 CHARSETS = ("ISO_IR 192", "ISO 2022 IR 149")
@@ -113,6 +114,12 @@ def check(several: list[Pacs], prefetch: Prefetch, uploads: Uploads) -> None:
             raise ValueError("prefetch.daily.filters: at least one keyword, or the whole PACS would be fetched")
 
 
+def check_aet(key: str, title: str) -> None:
+    """An AE title as PS3.5 section 6.2 has it; else ValueError."""
+    if not _AET.fullmatch(title) or not title.strip():
+        raise ValueError(f"{key}: an AE title has 1 to 16 ASCII letters, digits or signs, and no backslash")
+
+
 def _check_one(one: Pacs) -> None:
     where = f"pacs {one.name}"
     if one.dicomweb:
@@ -129,7 +136,8 @@ def _check_one(one: Pacs) -> None:
             raise ValueError(f"{where}: aet, host and port, or dicomweb, are needed")
         if one.token_file or one.user or one.password_file:
             raise ValueError(f"{where}: user, password_file and token_file go with dicomweb")
-        if len(one.aet) > 16 or len(one.calling) > 16 or "\\" in one.aet + one.calling:
-            raise ValueError(f"{where}: an AE title has 1 to 16 characters and no backslash")
+        check_aet(f"{where}.aet", one.aet)
+        if one.calling:
+            check_aet(f"{where}.calling", one.calling)
     if one.tls and bool(one.tls.certificate) != bool(one.tls.key):
         raise ValueError(f"{where}.tls: certificate and key go together")

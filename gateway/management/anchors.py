@@ -111,20 +111,31 @@ class Anchors:
         """
         faults: list[Fault] = []
         wanted = self._anchored(faults, [*self._lines, *([against] if against else [])])
+        if against is not None and not against.read_bytes().strip():
+            faults.append(Fault(0, "the copy of the anchors is empty: it proves nothing"))
         before, expected = trail.FIRST_LINK, 1
         for entry in trail.oldest_first(connection):
             if entry.sequence != expected:
                 gone = (
-                    f"entry {expected}"
+                    f"entry {expected} is"
                     if entry.sequence == expected + 1
-                    else f"entries {expected} to {entry.sequence - 1}"
+                    else f"entries {expected} to {entry.sequence - 1} are"
                 )
                 faults.append(Fault(expected, f"{gone} missing: deleted"))
             elif trail.linked(before, entry.sequence, entry.at_ms, entry.entry) != entry.link:
-                faults.append(Fault(entry.sequence, "does not fit its link: it, or an entry before it, was changed"))
+                faults.append(
+                    Fault(
+                        entry.sequence,
+                        f"entry {entry.sequence} does not fit its link: it, or one before it, was changed",
+                    )
+                )
             anchored = wanted.pop(entry.sequence, None)
             if anchored is not None and anchored != entry.link.hex():
-                faults.append(Fault(entry.sequence, "is not what was anchored: the chain was written anew"))
+                faults.append(
+                    Fault(
+                        entry.sequence, f"entry {entry.sequence} is not what was anchored: the chain was written anew"
+                    )
+                )
             before, expected = entry.link, entry.sequence + 1
             if len(faults) > 100:
                 return faults
@@ -139,7 +150,7 @@ class Anchors:
     def _anchored(self, faults: list[Fault], files: list[Path]) -> dict[int, str]:
         """Sequence to link of all anchors; those whose signature does not fit are faults."""
         found: dict[int, str] = {}
-        lines = [line for path in files if path.exists() for line in path.read_text().splitlines()]
+        lines = [line for path in files if path.exists() for line in path.read_text(errors="replace").splitlines()]
         if self._head.exists():
             lines.append(self._head.read_text())
         for line in lines:
@@ -149,7 +160,7 @@ class Anchors:
                 continue
             sequence = anchor["sequence"]
             if found.setdefault(sequence, anchor["link"]) != anchor["link"]:
-                faults.append(Fault(sequence, "two anchors differ: the chain was written anew in between"))
+                faults.append(Fault(sequence, f"two anchors of entry {sequence} differ: the chain was written anew"))
         if not found:
             faults.append(Fault(0, "there is no anchor: the folder audit of the state folder was removed"))
         return found

@@ -67,6 +67,8 @@ def check_patient(identifier: str) -> str:
         raise NotTaken("a patient's identifier is empty")
     if not issuer and identifier.rstrip().endswith("^^^"):
         raise NotTaken("the issuer is empty: write ID^^^ISSUER, or the ID alone")
+    if any(part.startswith("^") or part.endswith("^") or "^^" in part for part in (patient, issuer)):
+        raise NotTaken("a patient's identifier is ID^^^ISSUER, with three carets, or the ID alone")
     return join_patient(patient, issuer)
 
 

@@ -55,16 +55,17 @@ def test_people_from_a_table(folder: Path, tmp_path: Path, coding: str) -> None:
         "doctor,,,,,",
         "patient,P-2,,,P-1,",
         "doctor,D-2,,,P-1,soon",
+        "doctor,D-3,Kim, Minsu,,,",
     ]
     file = tmp_path / "people.csv"
     file.write_bytes("\r\n".join(rows).encode(coding))
     dry = run(folder, "profile", "import", str(file), "--dry-run", "--json")
     assert dry.exit_code == 1 and profiles(folder) == {}, "nothing is done"
     done = run(folder, "profile", "import", str(file), "--json")
-    assert done.exit_code == 1 and "4 of 8 rows were refused" in done.stderr
+    assert done.exit_code == 1 and "5 of 9 rows were refused" in done.stderr
     outcomes = json.loads(done.stdout)
-    assert [one["outcome"] for one in outcomes] == ["added", "added", "changed", "added", *["refused"] * 4]
-    assert [one["line"] for one in outcomes] == list(range(2, 10))
+    assert [one["outcome"] for one in outcomes] == ["added", "added", "changed", "added", *["refused"] * 5]
+    assert [one["line"] for one in outcomes] == list(range(2, 11))
     found = profiles(folder)
     assert found["P-1^^^HOSP"]["name"] == "홍^길동"
     assert found["D-1"]["name"] == "김^민수", "an empty cell leaves what is there"
@@ -79,6 +80,11 @@ def test_a_table_of_another_form_is_refused_whole(folder: Path, tmp_path: Path, 
     done = run(folder, "profile", "import", str(file))
     assert done.exit_code == 1 and str(file) in done.stderr
     assert profiles(folder) == {}
+
+
+def test_a_kind_of_entry_that_there_is_not_is_said(folder: Path) -> None:
+    done = run(folder, "audit", "show", "--event", "nonsense")
+    assert done.exit_code == 2 and "break-glass" in done.stderr
 
 
 def test_release_names_what_is_not_here(folder: Path) -> None:

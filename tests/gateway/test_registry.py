@@ -64,7 +64,7 @@ def test_a_patient_of_an_issuer_is_a_profile_of_its_own(office: Office) -> None:
     assert not office.registry.put_profile("patient", "P-1^^^A", "", ())[1]
     doctor, _ = office.registry.put_profile("doctor", "D^^^x", "", ("P-1^^^A ", "P-1"))
     assert doctor.identifier == "D^^^x" and doctor.attends == ("P-1^^^A", "P-1")
-    for odd in ("^^^A", "P-1^^^", " ^^^ "):
+    for odd in ("^^^A", "P-1^^^", " ^^^ ", "P-1^^", "P-1^^A", "P-1^", "P-1^^^^A", "P-1^^^A^"):
         with pytest.raises(NotTaken):
             office.registry.put_profile("patient", odd, "", ())
         with pytest.raises(NotTaken):

@@ -16,6 +16,7 @@ from tests.support.cutting import CuttingProxy
 from tests.support.devices import RunningDevice
 from tests.support.gateways import RunningGateway, program
 from tests.support.pacs import Modality, Orthanc
+from tests.support.pacs_desk import make_study
 from tests.support.reports import pdf
 
 pytestmark = [pytest.mark.peer("Orthanc"), pytest.mark.timeout(300)]
@@ -166,4 +167,6 @@ def test_nothing_for_whom_one_does_not_attend(gateway: RunningGateway, photo: Pa
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff\xe0" + bytes(5000))
     assert "cannot read" in refused(device, "send", str(broken), "--patient", LEE.identifier)
+    (others,) = make_study(tmp_path / "dicom", (1,), patient="P-OTHER")
+    assert "of another patient" in refused(device, "send", str(others), "--patient", LEE.identifier)
     assert not list((gateway.folder / "uploads").iterdir())

@@ -58,6 +58,8 @@ class Report:
     """SOPInstanceUIDs."""
     is_transient: bool = False
     """It may well be taken when tried again."""
+    is_anothers: bool = False
+    """A DICOM file of another patient or study than was named."""
 
 
 class Importer:
@@ -118,7 +120,7 @@ class Importer:
 
     def _dicom(self, found: Found) -> Report:
         if self._subject is not None and (wrong := self._stranger(found.path, self._subject)):
-            return Report(found.name, found.kind, Outcome.REFUSED, wrong)
+            return Report(found.name, found.kind, Outcome.REFUSED, wrong, is_anothers=True)
         result = self._admission.admit_file(found.path, self._source, self._cache)
         return _report(found, [result])
 
