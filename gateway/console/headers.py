@@ -9,6 +9,7 @@ _POLICY = {
     "worker-src": "'self'",
     "connect-src": "'self'",
     "img-src": "'self' blob: data:",
+    "media-src": "blob:",
     "frame-src": "blob:",
     "object-src": "'none'",
     "base-uri": "'none'",

@@ -139,8 +139,8 @@ def test_every_answer_carries_the_headers(alone: RunningConsole, method: str, pa
     policy = dict(part.split(" ", 1) for part in response.headers["Content-Security-Policy"].split("; "))
     assert policy == {
         "default-src": "'self'", "script-src": "'self' 'wasm-unsafe-eval'", "worker-src": "'self'",
-        "connect-src": "'self'", "img-src": "'self' blob: data:", "frame-src": "blob:", "object-src": "'none'",
-        "base-uri": "'none'", "form-action": "'self'", "frame-ancestors": "'none'",
+        "connect-src": "'self'", "img-src": "'self' blob: data:", "media-src": "blob:", "frame-src": "blob:",
+        "object-src": "'none'", "base-uri": "'none'", "form-action": "'self'", "frame-ancestors": "'none'",
     }  # fmt: skip
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Referrer-Policy"] == "no-referrer"

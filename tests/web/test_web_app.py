@@ -1,12 +1,16 @@
 """The web application as a patient meets it: a real gateway, its broker, a real browser, real pictures."""
 
+from pathlib import Path
+
 import pydicom
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.studies import HONG, Made, demo_report, demo_studies
+from benchmarks.studies import HONG, LEE, Made, demo_report, demo_studies
+from tests.support import videos
 from tests.support.browsers import PHONE, TABLET, Screen, new_page
 from tests.support.gateways import RunningGateway
+from tests.support.web_walk import faults, sticks_out
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180)]
 
@@ -105,3 +109,38 @@ def _images_that_are_not_here_yet(page: Page, gateway: RunningGateway, ct: Made)
     link.click()
     expect(page.locator(".report-panel")).to_have_count(0)
     expect(page.locator(".placeholder")).to_have_count(0)
+
+
+PLAYED = "() => new Promise(done => document.querySelector('video').play().then(() => done(true), e => done(`${e}`)))"
+
+
+def test_a_video_plays_where_the_browser_can(browser: Browser, gateway: RunningGateway, tmp_path: Path) -> None:
+    """From the sealed object, without a call elsewhere; a kind that no browser plays is named."""
+    gateway.cli("profile", "add", "patient", LEE.identifier)
+    for number, kind in enumerate(("mp4", "mpeg-2"), 1):
+        made = videos.dataset(videos.stream(kind), videos.STREAMS[kind][2])
+        made.PatientID, made.PatientName, made.PatientBirthDate = LEE.identifier, LEE.name, LEE.birth_date
+        made.StudyInstanceUID += ".5"
+        made.SeriesInstanceUID += f".{number}"
+        made.SOPInstanceUID += f".{number}"
+        made.SeriesNumber = number
+        gateway.store([videos.save(made, tmp_path / f"{number}.dcm")])
+    page = new_page(browser, locale="en-GB")
+    page.goto(gateway.cli("invite", f"patient:{LEE.identifier}", json=True)["uri"])
+    page.locator("form button[type=submit]").click()
+    row = page.locator(".row-link", has_text="2 videos")
+    expect(row.locator(".row-state")).to_have_text("Fetched when opened")
+    row.click()
+    film = page.get_by_test_id("film")
+    expect(film).to_be_visible()
+    expect(page.locator(".warning")).to_have_text("Not for primary diagnosis")
+    assert page.evaluate(PLAYED) is True
+    assert film.evaluate("film => [film.videoWidth, film.videoHeight]") == [videos.COLUMNS, videos.ROWS]
+    said, warning = page.locator(".note").first.bounding_box(), page.locator(".warning").bounding_box()
+    assert said and warning and said["y"] + said["height"] <= warning["y"]
+    assert not faults(page) and not sticks_out(page)
+    page.locator(".series").nth(1).click()
+    expect(page.locator(".placeholder")).to_contain_text("cannot play this video (MPEG-2)")
+    expect(page.locator(".series").nth(0).locator(".bar")).to_have_count(0)
+    assert not faults(page) and not sticks_out(page)
+    page.context.close()

@@ -66,6 +66,7 @@ function makeStudy(index: number): StudyItem {
         '00200011': da('IS', at + 1),
       },
       frames: one.frames,
+      videos: 0,
       layers: [layer('display', total, index % 3 === 1 ? Math.floor(total / 2) : total, one.frames)],
     };
   });
@@ -74,6 +75,7 @@ function makeStudy(index: number): StudyItem {
       uid: `1.2.3.${index}.99`,
       attributes: { '00080060': da('CS', 'SR'), '0008103E': da('LO', 'Report'), '0020000E': da('UI', `1.2.3.${index}.99`) },
       frames: 0,
+      videos: 0,
       layers: [layer('report', 5000, 5000, 1)],
     });
   }
@@ -286,6 +288,12 @@ export function createFakeApi(): Api {
     },
     async report(_study, _id, media) {
       return new Blob([REPORT], { type: media });
+    },
+    async videos() {
+      return [];
+    },
+    async video() {
+      throw new ApiError('gone');
     },
     async locate(ref, instance) {
       const found = find(ref).series.find((one) => instance.startsWith(one.uid));

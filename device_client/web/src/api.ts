@@ -117,6 +117,8 @@ export interface SeriesItem {
   attributes: DataSet;
   /** From the announcement: frames of the display layer; 0 for a series without pictures. */
   frames: number;
+  /** Videos, which are no frames. */
+  videos: number;
   layers: LayerProgress[];
 }
 
@@ -235,6 +237,18 @@ export interface ReportInfo {
   bytes: number;
 }
 
+/** One stream as it was stored. */
+export interface VideoInfo {
+  id: string;
+  /** How it begins: docs/protocol.md section 8. */
+  media: string;
+  bytes: number;
+  lossy: boolean;
+  /** Compression ratio, 0 where it is not known. */
+  ratio: number;
+  attributes: DataSet;
+}
+
 /** Where an instance that a report names lies. */
 export interface Place {
   series: string;
@@ -289,6 +303,10 @@ export interface Api {
   reports(study: string): Promise<ReportInfo[]>;
   /** Verified and decrypted bytes with that media type; fetched if need be. */
   report(study: string, id: string, media: string): Promise<Blob>;
+  /** The videos of a series, as soon as their headers are here. */
+  videos(study: string, series: string): Promise<VideoInfo[]>;
+  /** All of a stream, verified and decrypted. It is fetched while its series is open. */
+  video(study: string, id: string): Promise<Blob>;
   /**
    * Where an instance (of pictures, its frame from 0) lies; null if it is in nothing that this device was told of.
    * ApiError missing: what may hold it is announced, and did not come within `timeoutMs`.

@@ -187,6 +187,8 @@ export async function createApi(): Promise<Api> {
     thumbnail: (study, series) => client.call('thumbnail', study, series),
     reports: (study) => client.call('reports', study),
     report: (study, id, media) => client.call('report', study, id, media),
+    videos: (study, series) => client.call('videos', study, series),
+    video: (study, id) => client.call('video', study, id),
     locate: (study, instance, frame, timeoutMs) => client.call('locate', study, instance, frame, timeoutMs),
     download: (study) => client.call('download', study),
     setPinned: (study, pinned) => client.call('setPinned', study, pinned),

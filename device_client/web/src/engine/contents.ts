@@ -83,7 +83,7 @@ export class ContentsCache {
   }
 
   /** The bytes of a part; ApiError missing or damaged. */
-  read(object: StudyObject, picture: Picture): Promise<Bytes> {
+  read(object: StudyObject, picture: Pick<Picture, 'start' | 'end'>): Promise<Bytes> {
     return this.#with(object, async (blob) => {
       const reader = await Reader.open(this.store.site, object.entry, blob);
       return reader.read(picture.start, picture.end);

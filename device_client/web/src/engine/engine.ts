@@ -19,6 +19,7 @@ import { locate } from './seek';
 import type { Calls, State } from './protocol';
 import { Store } from './store';
 import * as vault from './vault';
+import { video, videos } from './videos';
 
 const LOOK_MS = 5000;
 
@@ -355,6 +356,8 @@ export class Engine {
     thumbnail: (study, series) => documents.thumbnail(this.opened(), study, series),
     reports: (study): Promise<ReportInfo[]> => documents.reports(this.opened(), study),
     report: (study, id, media) => documents.report(this.opened(), study, id, media),
+    videos: (study, series) => videos(this.opened(), study, series),
+    video: (study, id) => video(this.opened(), study, id),
     locate: (study, instance, frame, timeoutMs) => locate(this.opened(), study, instance, frame, timeoutMs),
     download: (study) => this.opened().order(study),
     setPinned: (study, pinned) => this.opened().setPinned(study, pinned),

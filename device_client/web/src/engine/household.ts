@@ -100,9 +100,11 @@ export class Household {
   #wanted(group: Group): StudyObject[] {
     const link = (navigator as { connection?: policy.Connectivity }).connection;
     const isOrdered = this.#ordered.has(group.ref);
-    const displayToo = isOrdered || policy.wantsDisplay(this.settings, link, recordOf(this.store, group));
+    const record = recordOf(this.store, group);
+    const displayToo = isOrdered || policy.wantsDisplay(this.settings, link, record);
+    const videoToo = isOrdered || record.pinned;
     const open = new Set([...this.screens].flatMap((screen) => screen.objects().map((object) => object.id)));
-    return group.objects.filter((object) => policy.isWanted(object, displayToo) || open.has(object.id));
+    return group.objects.filter((object) => policy.isWanted(object, displayToo, videoToo) || open.has(object.id));
   }
 
   focusChanged(): void {
@@ -144,7 +146,8 @@ export class Household {
   async markOpened(ref: string): Promise<void> {
     const group = this.find(ref);
     const at = this.store.clock.now();
-    const layer = group.objects.some(({ entry }) => entry.layer === 'display') ? 'display' : 'report';
+    const layers = new Set(group.objects.map(({ entry }) => entry.layer));
+    const layer = (['display', 'video'] as const).find((one) => layers.has(one)) ?? 'report';
     for (const { recipient, study, announcement } of group.parts) {
       const { sequence } = announcement;
       const isFirst = this.store.record(recipient, study).opened < sequence;
@@ -180,7 +183,7 @@ export class Household {
   async evict(group: Group): Promise<void> {
     this.#ordered.delete(group.ref);
     await this.#change(group, { evicted: true });
-    const ids = group.objects.filter(({ entry }) => entry.layer === 'display').map(({ id }) => id);
+    const ids = group.objects.filter(policy.isDroppable).map(({ id }) => id);
     for (const id of ids) {
       this.fetcher.complete.delete(id);
       this.cache.forget(id);

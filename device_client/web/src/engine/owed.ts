@@ -3,7 +3,7 @@
 import type { Group } from './groups';
 import type { ReceiptRecord, Store } from './store';
 
-const LAYERS: readonly string[] = ['thumbnail', 'display', 'report'];
+const LAYERS: readonly string[] = ['thumbnail', 'display', 'report', 'video'];
 
 /** For each settled part of a study, and each of its layers that is all here: unless it is owed or was sent already. */
 export function receiptsOwed(store: Store, group: Group, complete: ReadonlySet<string>, at: number): ReceiptRecord[] {

@@ -13,7 +13,7 @@ export const DEFAULT_SETTINGS: Settings = {
 
 /** Small and wanted everywhere: the list's pictures, and what is written. */
 const ALWAYS: readonly Layer[] = ['thumbnail', 'report'];
-const ORDER: readonly Layer[] = ['thumbnail', 'report', 'display'];
+const ORDER: readonly Layer[] = ['thumbnail', 'report', 'display', 'video'];
 
 /** What browsers say of the link (Network Information API), where they say it. */
 export interface Connectivity {
@@ -33,14 +33,20 @@ export function wantsDisplay(settings: Settings, link: Connectivity | undefined,
   return settings.display === 'always' || isGenerous(link);
 }
 
-export function isWanted(object: StudyObject, displayToo: boolean): boolean {
-  const { layer } = object.entry;
-  return ALWAYS.includes(layer) || (layer === 'display' && displayToo);
+/** Videos are large: they come when somebody opens them, or wants all of the study. */
+export function isWanted({ entry }: StudyObject, displayToo: boolean, videoToo: boolean): boolean {
+  const { layer } = entry;
+  return ALWAYS.includes(layer) || (layer === 'display' && displayToo) || (layer === 'video' && videoToo);
+}
+
+/** What goes when space is short; lists, and what is written, stay. */
+export function isDroppable({ entry }: StudyObject): boolean {
+  return !ALWAYS.includes(entry.layer);
 }
 
 /** In the order in which they are fetched: small things of all studies first, then by study. */
 export function inOrder(objects: StudyObject[]): StudyObject[] {
-  const rank = (object: StudyObject): number => (object.entry.layer === 'display' ? 1 : 0);
+  const rank = (object: StudyObject): number => (isDroppable(object) ? 1 : 0);
   const layer = (object: StudyObject): number => ORDER.indexOf(object.entry.layer);
   // A stable sort: within a rank the studies stay as they came, newest first.
   return objects.toSorted((a, b) => rank(a) - rank(b) || (rank(a) === 0 ? 0 : layer(a) - layer(b)));

@@ -46,6 +46,8 @@ export interface Calls {
   thumbnail(study: string, series: string): Blob | null;
   reports(study: string): import('../api').ReportInfo[];
   report(study: string, id: string, media: string): Blob;
+  videos(study: string, series: string): import('../api').VideoInfo[];
+  video(study: string, id: string): Blob;
   locate(study: string, instance: string, frame: number, timeoutMs: number): Place | null;
   download(study: string): void;
   setPinned(study: string, pinned: boolean): void;

@@ -6,6 +6,7 @@ import { type ContentsCache, type Look, opening } from './contents';
 import { number, TAG } from './datasets';
 import type { Group, StudyObject } from './groups';
 import type { Picture } from './reader';
+import { everySegment, videoObjects } from './videos';
 import type { Viewer } from './viewer';
 
 const UPDATE_MS = 100;
@@ -53,8 +54,13 @@ export class Screen implements Viewer {
     return this.group.ref;
   }
 
-  /** The objects that hold the frames of this series. */
+  /** What is fetched whatever the policy says: the frames of this series, and its videos. */
   objects(): StudyObject[] {
+    return [...this.#pictures(), ...videoObjects(this.group, this.series)];
+  }
+
+  /** The objects that hold the frames of this series. */
+  #pictures(): StudyObject[] {
     return this.group.objects.filter((one) => one.entry.layer === 'display' && one.series.includes(this.series));
   }
 
@@ -84,7 +90,7 @@ export class Screen implements Viewer {
     const add = (id: string, segments: number[]): void => {
       wanted.set(id, [...(wanted.get(id) ?? []), ...segments]);
     };
-    for (const object of this.objects()) {
+    for (const object of this.#pictures()) {
       const headers = this.#looks.get(object.id)?.headerSegments ?? opening(object);
       if (headers.length > 0) add(object.id, headers);
     }
@@ -95,6 +101,7 @@ export class Screen implements Viewer {
       if (!place || this.state.here[index]) continue;
       add(place.object.id, Array.from({ length: place.last - place.first + 1 }, (_, step) => place.first + step));
     }
+    for (const object of videoObjects(this.group, this.series)) add(object.id, everySegment(object));
     return wanted;
   }
 
@@ -121,7 +128,7 @@ export class Screen implements Viewer {
   async #look(): Promise<void> {
     let error: ErrorCode | null = null;
     const places: (Place | null)[] = [];
-    for (const object of this.objects()) {
+    for (const object of this.#pictures()) {
       try {
         const look = await this.cache.look(object);
         this.#looks.set(object.id, look);
@@ -150,7 +157,7 @@ export class Screen implements Viewer {
   }
 
   #tell(error: ErrorCode | null): void {
-    const known = this.objects().map(({ id }) => `${id} ${this.#looks.get(id)?.contents ? 1 : 0}`).join();
+    const known = this.#pictures().map(({ id }) => `${id} ${this.#looks.get(id)?.contents ? 1 : 0}`).join();
     if (known !== this.#known) this.#describe(known);
     const progress = this.#places.map((place) => this.#progress(place));
     this.state = { ...this.state, study: this.group.ref, progress, here: progress.map((part) => part === 1), error };

@@ -30,7 +30,7 @@ export class Space {
     const candidates = this.rooms
       .groups()
       .filter((group) => !open.has(group.ref) && !recordOf(this.store, group).pinned)
-      .map((group) => ({ group, usedAt: this.#lastUse(group), bytes: this.#displayBytes(group) }))
+      .map((group) => ({ group, usedAt: this.#lastUse(group), bytes: this.#droppableBytes(group) }))
       .filter((one) => one.bytes > 0 && one.usedAt < age);
     const dropped = policy.toDrop(candidates, this.store.blobs.used, bytes, this.rooms.limitBytes());
     for (const group of dropped ?? []) await this.rooms.evict(group);
@@ -45,9 +45,9 @@ export class Space {
     return Math.max(...group.parts.map((held) => this.#usedAt(held)));
   }
 
-  #displayBytes(group: Group): number {
-    const display = group.objects.filter(({ entry }) => entry.layer === 'display');
-    return display.reduce((sum, { id }) => sum + this.store.blobs.bytes(id), 0);
+  #droppableBytes(group: Group): number {
+    const dropped = group.objects.filter(policy.isDroppable);
+    return dropped.reduce((sum, { id }) => sum + this.store.blobs.bytes(id), 0);
   }
 
   async state(): Promise<StorageState> {

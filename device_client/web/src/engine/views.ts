@@ -41,7 +41,8 @@ function seriesOf(group: Group, stateOf: StateOf): SeriesItem[] {
     const objects = group.objects.filter((object) => object.series.includes(uid));
     const pictures = objects.filter((object) => object.entry.layer === 'display' && object.series.length === 1);
     const frames = pictures.reduce((sum, object) => sum + object.entry.frames, 0);
-    return { uid, attributes, frames, layers: layersOf(objects, stateOf) };
+    const videos = objects.filter(({ entry }) => entry.layer === 'video').length;
+    return { uid, attributes, frames, videos, layers: layersOf(objects, stateOf) };
   });
 }
 

@@ -119,6 +119,7 @@ describe('where a study is', () => {
   test('what is not wanted comes when it is opened, for the first time or again', () => {
     expect(of([layer('display', 0, 9, false)])).toEqual({ kind: 'on-demand' });
     expect(of([layer('display', 0, 9, false)], { evicted: true })).toEqual({ kind: 'evicted' });
+    expect(of([layer('thumbnail', 9, 9), layer('video', 0, 9, false)])).toEqual({ kind: 'on-demand' });
     expect(of([layer('display', 9, 9, false), layer('diagnostic', 0, 99, false)])).toEqual({ kind: 'whole' });
   });
 });

@@ -87,7 +87,7 @@ describe('who it is', () => {
 });
 
 describe('what it is', () => {
-  const series = { uid: '1', frames: 3, layers: [], attributes: dataSet({ Modality: 'DX', BodyPartExamined: 'CHEST' }) };
+  const series = { uid: '1', frames: 3, videos: 0, layers: [], attributes: dataSet({ Modality: 'DX', BodyPartExamined: 'CHEST' }) };
   test('its description, else kind and part of the body', () => {
     expect(studyTitle(study({ StudyDescription: 'Thorax' }, { series: [series] }), en)).toBe('Thorax');
     expect(studyTitle(study({}, { series: [series] }), ko)).toBe('X선 CHEST');
@@ -147,6 +147,6 @@ describe('two languages', () => {
 
   test('Korean is Korean but for names, codes and units', () => {
     const foreign = Object.entries(leaves(ko)).filter(([, said]) => typeof said === 'string' && !/[가-힣]/.test(said));
-    expect(foreign.map(([path]) => path).toSorted()).toEqual(['.appName', '.locale', '.modality.CT', '.modality.MR', '.modality.PT', '.pin.pin']);
+    expect(foreign.map(([path]) => path).toSorted()).toEqual(['.appName', '.locale', '.modality.CT', '.modality.MR', '.modality.PT', '.pin.pin', '.video.kinds.video/h264', '.video.kinds.video/h265', '.video.kinds.video/mp4', '.video.kinds.video/mpeg']);
   });
 });

@@ -126,6 +126,7 @@ export const en = {
     onlyNew: 'New only',
     found: (n: number) => count(n, 'study', 'studies'),
     images: (n: number) => count(n, 'image', 'images'),
+    videos: (n: number) => count(n, 'video', 'videos'),
     series: (n: number) => `${n.toLocaleString('en')} series`,
     isNew: 'NEW',
     isChanged: 'UPDATED',
@@ -202,6 +203,21 @@ export const en = {
     patient: 'Patient',
     fullScreen: 'Full screen',
     thickness: (mm: string) => `${mm} mm`,
+  },
+
+  video: {
+    title: 'Video',
+    loading: 'Fetching the video',
+    waiting: 'The video comes when there is a connection',
+    unplayable: (kind: string) => `This browser cannot play this video (${kind}).`,
+    unplayableText: 'It was not changed on its way, so it is as the recorder wrote it. A workstation of the hospital can play it.',
+    kinds: {
+      'video/mp4': 'MP4',
+      'video/mp2t': 'MPEG transport stream',
+      'video/mpeg': 'MPEG-2',
+      'video/h264': 'H.264',
+      'video/h265': 'H.265',
+    } as Record<string, string>,
   },
 
   report: {

@@ -128,6 +128,7 @@ export const ko: Words = {
     onlyNew: '새 검사만',
     found: (n) => `검사 ${n0(n)}건`,
     images: (n) => `영상 ${n0(n)}장`,
+    videos: (n) => `동영상 ${n0(n)}개`,
     series: (n) => `시리즈 ${n0(n)}개`,
     isNew: '새 검사',
     isChanged: '변경됨',
@@ -203,6 +204,21 @@ export const ko: Words = {
     patient: '환자',
     fullScreen: '전체 화면',
     thickness: (mm) => `${mm} mm`,
+  },
+
+  video: {
+    title: '동영상',
+    loading: '동영상을 받는 중',
+    waiting: '동영상은 연결되면 받습니다',
+    unplayable: (kind) => `이 브라우저에서는 이 동영상(${kind})을 재생할 수 없습니다.`,
+    unplayableText: '촬영 장비가 기록한 그대로 전달된 동영상입니다. 병원의 판독 장치에서 볼 수 있습니다.',
+    kinds: {
+      'video/mp4': 'MP4',
+      'video/mp2t': 'MPEG 전송 스트림',
+      'video/mpeg': 'MPEG-2',
+      'video/h264': 'H.264',
+      'video/h265': 'H.265',
+    },
   },
 
   report: {

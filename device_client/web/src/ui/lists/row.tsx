@@ -60,6 +60,8 @@ function StudyRow({ study }: { study: StudyItem }): JSX.Element {
   const made = studyDate(study);
   const kinds = modalities(study).map((code) => modalityName(code, w));
   const images = study.series.reduce((sum, series) => sum + series.frames, 0);
+  const videos = study.series.reduce((sum, series) => sum + series.videos, 0);
+  const held = [images > 0 && w.list.images(images), videos > 0 && w.list.videos(videos)].filter(Boolean);
   const first = study.series.find((series) => series.frames > 0) ?? study.series[0];
   const to = { page: 'study', ref: study.ref } as const;
   return (
@@ -79,7 +81,7 @@ function StudyRow({ study }: { study: StudyItem }): JSX.Element {
           <span class="row-facts">
             {[kinds.join(', '), made ? when(made, w) : w.list.noDate].filter(Boolean).join(' · ')}
           </span>
-          <span class="row-facts">{images > 0 ? w.list.images(images) : w.list.series(study.series.length)}</span>
+          <span class="row-facts">{held.length > 0 ? held.join(' · ') : w.list.series(study.series.length)}</span>
           <span class="row-marks">
             <Marks study={study} />
           </span>

@@ -15,7 +15,7 @@ export function whereabouts(study: StudyItem): Whereabouts {
     const received = wanted.reduce((sum, layer) => sum + layer.receivedBytes, 0);
     return { kind: 'fetching', share: total > 0 ? received / total : 0 };
   }
-  const isHere = study.layers.every((layer) => layer.layer !== 'display' || layer.complete);
+  const isHere = study.layers.every((layer) => (layer.layer !== 'display' && layer.layer !== 'video') || layer.complete);
   if (isHere) return { kind: study.settled ? 'whole' : 'growing' };
   return { kind: study.evicted ? 'evicted' : 'on-demand' };
 }

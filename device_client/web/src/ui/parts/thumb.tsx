@@ -68,7 +68,7 @@ export function Thumb({ study, series }: { study: StudyItem; series: SeriesItem 
         <img src={url} alt="" decoding="async" draggable={false} />
       ) : (
         <span class="thumb-none" aria-hidden="true">
-          <Icon name={series && series.frames > 0 ? 'image' : 'report'} />
+          <Icon name={series && series.frames + series.videos > 0 ? 'image' : 'report'} />
           {modality && <span>{modality.length <= 3 ? modality : modalityName(modality, words.value)}</span>}
         </span>
       )}

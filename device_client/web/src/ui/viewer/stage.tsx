@@ -10,7 +10,7 @@ import { words } from '../i18n';
 import { Bar } from '../parts/parts';
 import { listen } from './gestures';
 import { type EdgeLetters, fromCosines, fromPatientOrientation } from './orientation';
-import type { Picture, Player } from './player';
+import type { Player } from './player';
 
 /** Pixels that a finger moves for one frame: the whole stack in one stroke where that is not too quick. */
 function strokePx(height: number, count: number): number {
@@ -38,9 +38,8 @@ function Letters({ player }: { player: Player }): JSX.Element | null {
   );
 }
 
-export function compression(picture: Picture): string {
+export function compression({ lossy, ratio }: { lossy: boolean; ratio: number }): string {
   const w = words.value.viewer;
-  const { lossy, ratio } = picture.info;
   if (!lossy) return w.lossless;
   if (!(ratio > 1)) return w.lossyNoRatio;
   return w.lossy(ratio.toLocaleString(words.value.locale, { maximumFractionDigits: ratio < 10 ? 1 : 0 }));
@@ -64,7 +63,7 @@ function Facts({ player, series, current }: { player: Player; series: SeriesItem
         </span>
         {picture && (
           <span>
-            {[compression(picture), thickness !== undefined && w.thickness(thickness.toFixed(1).replace(/\.0$/, ''))]
+            {[compression(picture.info), thickness !== undefined && w.thickness(thickness.toFixed(1).replace(/\.0$/, ''))]
               .filter(Boolean)
               .join(' · ')}
           </span>

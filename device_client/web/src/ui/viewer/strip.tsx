@@ -30,7 +30,7 @@ function Choice(props: { study: StudyItem; series: SeriesItem; chosen: boolean; 
       <Thumb study={props.study} series={props.series} />
       <span class="series-text">
         <span class="series-title">{title}</span>
-        <span class="series-count">{w.list.images(props.series.frames)}</span>
+        <span class="series-count">{props.series.frames > 0 ? w.list.images(props.series.frames) : w.list.videos(props.series.videos)}</span>
       </span>
       {received < total && <Bar share={received / total} label={w.list.fetching(Math.floor((received / total) * 100))} />}
     </button>

@@ -17,6 +17,7 @@ import { Controls, keyPressed } from './controls';
 import { Player } from './player';
 import { Stage } from './stage';
 import { Strip } from './strip';
+import { Videos } from './video';
 
 function leave(): void {
   back({ page: 'list' });
@@ -68,9 +69,10 @@ function Pictures(props: { study: StudyItem; all: readonly SeriesItem[]; chosen:
   const api = useApi();
   const w = words.value;
   const series = all[chosen];
+  const hasFrames = series !== undefined && series.frames > 0;
   const player = useMemo(
-    () => series && new Player(api.openSeries(study.ref, series.uid), series.frames),
-    [study.ref, series?.uid],
+    () => (hasFrames ? new Player(api.openSeries(study.ref, series.uid), series.frames) : undefined),
+    [study.ref, series?.uid, hasFrames],
   );
   useEffect(() => () => player?.close(), [player]);
   const online = api.connection.value.state === 'online';
@@ -90,6 +92,16 @@ function Pictures(props: { study: StudyItem; all: readonly SeriesItem[]; chosen:
 
   useFoundImage(player, series?.uid ?? '');
 
+  if (series && series.frames === 0 && series.videos > 0) {
+    return (
+      <>
+        <Videos key={series.uid} study={study} series={series} />
+        <div class="controls">
+          <ReportButton study={study} route={route} />
+        </div>
+      </>
+    );
+  }
   if (!series || !player || player.count.value === 0) {
     return (
       <>
@@ -116,7 +128,7 @@ function Pictures(props: { study: StudyItem; all: readonly SeriesItem[]; chosen:
 function Opened({ study, route }: { study: StudyItem; route: StudyRoute }): JSX.Element {
   const api = useApi();
   const w = words.value;
-  const all = study.series.filter((series) => series.frames > 0);
+  const all = study.series.filter((series) => series.frames > 0 || series.videos > 0);
   const chosen = Math.min(route.series ?? 0, Math.max(0, all.length - 1));
   const reports = route.report !== undefined;
   useTitle(studyTitle(study, w));
