@@ -1,5 +1,6 @@
 """The few attributes that a device reads from the DICOM JSON model (PS3.18 annex F), as plain strings."""
 
+from datetime import datetime
 from typing import Any
 
 TAGS = {
@@ -39,8 +40,10 @@ TAGS = {
     "DocumentTitle": "00420010",
     "ModifiedAttributesSequence": "04000550",
     "OriginalAttributesSequence": "04000561",
+    "SharedBy": "00911001",
+    "SharedUntil": "00911002",
 }
-"""Keyword to tag (PS3.6)."""
+"""Keyword to tag (PS3.6); the last two are the gateway's own (docs/protocol.md)."""
 
 GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 DataSet = dict[str, Any]
@@ -75,6 +78,22 @@ def is_guessed(data_set: DataSet) -> bool:
         for one in values(item, "ModifiedAttributesSequence")
     ]
     return any(isinstance(one, dict) and TAGS["SpecificCharacterSet"] in one for one in modified)
+
+
+def shared(data_set: DataSet) -> list[dict[str, str | None]]:
+    """Who shared a study with this recipient, which has it by that alone, until when (ISO 8601; None: no end)."""
+    untils = values(data_set, "SharedUntil")
+    return [
+        {"by": str(giver), "until": _moment(untils[place]) if place < len(untils) else None}
+        for place, giver in enumerate(values(data_set, "SharedBy"))
+    ]
+
+
+def _moment(value: Any) -> str | None:
+    try:
+        return datetime.strptime(str(value), "%Y%m%d%H%M%S%z").astimezone().isoformat(timespec="minutes")
+    except ValueError:
+        return None
 
 
 def _plain(value: Any, group: str) -> str:

@@ -144,6 +144,7 @@ class Desk:
             "StudyDescription": attributes.text(data_set, "StudyDescription"),
             "AccessionNumber": attributes.text(data_set, "AccessionNumber"),
             "ModalitiesInStudy": modalities,
+            "shared": attributes.shared(data_set),
             "current": study.current,
             "settled": study.settled,
             "references": study.references,

@@ -108,6 +108,7 @@ def _state(study: dict[str, Any]) -> str:
         words.append("growing")
     if received < segments:
         words.append(f"{100 * received // segments} %")
+    words += [f"shared by {one['by']}{' until ' + one['until'] if one['until'] else ''}" for one in study["shared"]]
     return ", ".join(words)
 
 

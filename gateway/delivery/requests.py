@@ -261,7 +261,8 @@ class Requests:
             if found is None or not may_have(profile.kind, found.layer):
                 return None
             study = arrivals_read.study_by_id(connection, found.study_id)
-            if study is None or not may("want", connection, self._census.look_within(connection), profile, study):
+            there = self._census.look_within(connection)
+            if study is None or not may("want", connection, there, profile, study, found.layer):
                 return None
             if not self._announcer.withheld(connection, profile.kind, found.study_id).isdisjoint(found.series_ids):
                 return None

@@ -74,4 +74,6 @@ def judge(role: Kind | Literal["administrator"], op: Op, relation: Relation, lay
         return "forbidden"
     if role == "ward" and layer in ("report", "original"):
         return "forbidden"
+    if relation == "shared" and layer == "original":
+        return "forbidden"
     return None

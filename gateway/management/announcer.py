@@ -7,7 +7,7 @@ the database and are called from a thread.
 import hashlib
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.engine import Connection, Engine
@@ -23,6 +23,7 @@ from gateway.management.index.movements import Located
 from gateway.management.index.named_pixels import series_with_names
 from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
+from gateway.management.loans import Loan, loans, marked
 from gateway.management.masking import mask_series, mask_study
 from gateway.management.rights import is_masked, layers_for
 from gateway.management.routing import canonical
@@ -55,13 +56,19 @@ class Changes:
     heads: dict[str, Profile] = field(default_factory=dict)
 
 
+_Audience = tuple[Kind, tuple[Loan, ...]]
+"""Recipients of one kind who have a study by their own right (no loans), or by the same shares."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """One study's volumes and their digests, on their way to recipients; by the kind of these."""
+    """One study's volumes and their digests, on their way to recipients; by what these have in common."""
 
     study_id: int
     references: Sequence[str]
-    volumes: Mapping[Kind, Sequence[tuple[Announcement, bytes]]]
+    volumes: Mapping[_Audience, Sequence[tuple[Announcement, bytes]]]
+    audiences: Mapping[str, _Audience]
+    """By recipient."""
 
 
 def _now_ms() -> int:
@@ -102,9 +109,12 @@ class Announcer:
                 return changes
             there = self._census.look_within(connection)
             located = movements.located(connection, canonical(study.PatientID))
-            theirs = self._entitled(study, there, located, grants.of_study(connection, study_id, _now_ms()))
+            given = grants.of_study(connection, study_id, _now_ms())
+            theirs = self._entitled(study, there, located, given)
+            by_right = entitled(study, there.rules, located)
+            audiences = {one.reference: (one.kind, loans(one, by_right, given, there)) for one in theirs}
             placed = replace(study, attributes=placed_at(study.attributes, whereabouts(study, located)))
-            to_tell = self._volumes(connection, placed, {profile.kind for profile in theirs})
+            to_tell = self._volumes(connection, placed, audiences)
             told.set_progress(connection, study_id, study.revision, list(to_tell.references))
             known = {(a.recipient, a.study_ref): a for a in told.announced_of(connection, study_id)}
             for profile in theirs:
@@ -133,13 +143,13 @@ class Announcer:
             return set()
         return series_with_names(connection, study_id)
 
-    def _volumes(self, connection: Connection, study: StudyRow, audiences: Set[Kind]) -> _Told:
+    def _volumes(self, connection: Connection, study: StudyRow, audiences: Mapping[str, _Audience]) -> _Told:
         series = arrivals_read.series_of(connection, study.id)
         sealed = deliveries.objects_of(connection, study.id)
         documents = series_of_reports(connection, study.id)
-        made: dict[Kind, list[tuple[Announcement, bytes]]] = {}
-        for kind in audiences:
-            layers, withheld = layers_for(kind), self.withheld(connection, kind, study.id)
+        made: dict[_Audience, list[tuple[Announcement, bytes]]] = {}
+        for kind, lent in set(audiences.values()):
+            layers, withheld = layers_for(kind, is_lent=bool(lent)), self.withheld(connection, kind, study.id)
             # A device takes "settled" for "nothing more comes": that is so once all that is made of it for this
             # recipient is there, too, and all that was ordered.
             awaited: set[Stage] = {*self._layers, "original"} & {*layers, "presentation"}
@@ -148,16 +158,16 @@ class Announcer:
             hidden = withheld if "report" in layers else withheld | documents
             theirs = [one for one in series if one.id not in hidden]
             told_of = [one for one in sealed if one.layer in layers and withheld.isdisjoint(one.series_ids)]
-            seen = replace(study, settled=is_over)
+            seen = marked(replace(study, settled=is_over), lent)
             if is_masked(kind):
                 theirs = [mask_series(one, study) for one in theirs]
                 seen = mask_study(seen, self._wards.names)
             fit = volumes(seen, theirs, told_of) if theirs else []
-            made[kind] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
+            made[kind, lent] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
         references = told.references_of(connection, study.id)
         most = max(map(len, made.values()), default=0)
         references += [encode_reference(os.urandom(16)) for _ in range(most - len(references))]
-        return _Told(study.id, references, made)
+        return _Told(study.id, references, made, audiences)
 
     def _tell(
         self,
@@ -169,7 +179,7 @@ class Announcer:
     ) -> None:
         """Tell one recipient all volumes that are new to it; what it knows rightly is taken out of ``known``."""
         epoch, epoch_key = current_or_first(connection, profile.reference)
-        made = to_tell.volumes[profile.kind]
+        made = to_tell.volumes[to_tell.audiences[profile.reference]]
         for reference, (volume, digest) in zip(to_tell.references, made, strict=False):
             before = known.pop((profile.reference, reference), None)
             if before is not None and before.contents == digest and before.epoch == epoch:
@@ -223,8 +233,10 @@ class Announcer:
                 offset += _PAGE
                 old -= {study.id for study in page}
                 for study in page:
-                    theirs = {one.reference for one in self._entitled(study, there, located, given.get(study.id, ()))}
-                    if theirs != announced.get(study.id, set()):
+                    mine = given.get(study.id, ())
+                    theirs = {one.reference for one in self._entitled(study, there, located, mine)}
+                    # Whoever has it by a share is told something else than who has it by right.
+                    if theirs != announced.get(study.id, set()) or any(not grant.is_own for grant in mine):
                         found.append(study.id)
                 if page[-1].last_arrival_at < begins:
                     break  # the latest come first

@@ -18,6 +18,7 @@ from gateway.management.index.people import Profile
 from gateway.management.standing import holds, relation_of
 from wire import asks
 from wire.limits import MAX_HITS, MAX_READ
+from wire.messages import Layer
 from wire.names import decode_reference, encode_reference
 
 Verdict = Literal["done", "forbidden", "busy"]
@@ -36,9 +37,11 @@ def with_shared(
     return [profile for profile in there.profiles if profile.reference in references]
 
 
-def may(op: Op, connection: Connection, there: People, profile: Profile, study: StudyRow) -> bool:
-    """Whether the profile may do this with the study, as it stands to it now."""
-    return judge(profile.kind, op, relation_of(connection, there, profile, study, _now_ms())) is None
+def may(
+    op: Op, connection: Connection, there: People, profile: Profile, study: StudyRow, layer: Layer | None = None
+) -> bool:
+    """Whether the profile may do this with the study, or a layer of it, as it stands to it now."""
+    return judge(profile.kind, op, relation_of(connection, there, profile, study, _now_ms()), layer) is None
 
 
 class Sharing:

@@ -169,6 +169,9 @@ def test_a_share_is_read_and_taken_back(
     assert "doctor:D-2" in listed["recipients"]
     assert "doctor:D-2 (shared by doctor:D-1)" in gateway.cli("studies")
     reference, announcement = next(iter(second.current().items()))
+    shared = attributes_of(announcement)["study"]
+    assert (shared["00911001"]["Value"], shared["00911002"]["Value"]) == (["이^의사"], [None])
+    assert not any("00911001" in attributes_of(one)["study"] for one in first.current().values()), "by its own right"
     entry = next(one for one in announcement.objects if one.layer == "display")
     assert len(second.fetch(entry)) == entry.size
     receipt = Receipt(

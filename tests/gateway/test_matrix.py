@@ -266,6 +266,20 @@ def test_each_cell_is_answered_as_the_profiles_say_and_noted(site: Site, request
         assert seen == [(event, "success" if allowed else "refused", study)], f"{request_} by {who} ({relation})"
 
 
+def test_a_share_brings_no_dicom_files(site: Site) -> None:
+    """Whoever ordered them: who has the study by right is told of them; who has it by a share is not, nor given any."""
+    attending, shared = site.devices["doctor:D-ATT"], site.devices["doctor:D-SHR"]
+    assert order(site, attending, "original")
+
+    def original() -> ObjectEntry | None:
+        return next((o for one in attending.current().values() for o in one.objects if o.layer == "original"), None)
+
+    entry = attending.wait(original, "the DICOM files are offered")
+    shared.wait(lambda: shared.is_current() and any(one.settled for one in shared.current().values()), "all of it")
+    assert {o.layer for one in shared.current().values() for o in one.objects} == {"display", "thumbnail", "diagnostic"}
+    assert shared.ask(shared.want(entry, [(0, 0)])) == Gone(object=entry.object)
+
+
 def test_the_matrix_is_the_table() -> None:
     """But for what is judged by the layer, and by whether there is anything to take back."""
     for request_, cells in MATRIX.items():

@@ -4,6 +4,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ def test_search_request_share_and_take_back(
         assert [one["id"] for one in ask(first, "directory")] == ["D-2"]
         ask(first, "share", uid, "--with", "doctor:D-2", "--until", "+1h")
         assert second.wait_complete(len(wanted.files))["StudyInstanceUID"] == uid
+        ((loan,),) = [one["shared"] for one in second.studies()]
+        assert loan["by"] == "이^의사" and 3300 < datetime.fromisoformat(loan["until"]).timestamp() - time.time() < 3700
+        assert "shared by 이^의사 until" in " ".join(second.call("studies").split())
+        assert all(not one["shared"] for one in first.studies())
         second.call("export", uid, "--to", str(tmp_path / "read"))
 
         def is_opened() -> bool:
