@@ -27,6 +27,7 @@ def _study(**values):
         "CharacterSetGuessed": False,
         "current": True,
         "settled": True,
+        "shared": [],
         "frames": 1,
         "recipients": ["doctor"],
         "series": [series],
@@ -55,4 +56,4 @@ def test_no_header_reaches_the_terminal_with_control_characters(capsys: pytest.C
 )
 def test_progress_is_of_what_was_asked_for(layers: dict[str, tuple[int, int]], said: str) -> None:
     held = {name: {"received": received, "segments": segments} for name, (received, segments) in layers.items()}
-    assert progress._state({"current": True, "settled": True, "series": [{"layers": held}]}) == said
+    assert progress._state({"current": True, "settled": True, "shared": [], "series": [{"layers": held}]}) == said
