@@ -1,5 +1,6 @@
 """The web application as a patient meets it: a real gateway, its broker, a real browser, real pictures."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pydicom
@@ -20,6 +21,22 @@ _IS_NAME_ON_TOP = """() => {
   const shown = document.elementFromPoint(name.left + 4, name.top + name.height / 2);
   return Boolean(shown?.closest('.study-who'));
 }"""
+
+_NOTES_ARE_ABOVE = """() => {
+  const top = document.querySelector('.warning').getBoundingClientRect().top;
+  return document.querySelector('.notes').getBoundingClientRect().bottom <= top;
+}"""
+_OFFER = """() => {
+  const event = new Event('beforeinstallprompt', { cancelable: true });
+  event.prompt = async () => { window.prompted = true; };
+  return !window.dispatchEvent(event);
+}"""
+_WATCH = """slice => {
+  window.seen = [];
+  const look = () => window.seen.push(parseInt(slice.textContent));
+  new MutationObserver(look).observe(slice, { childList: true, characterData: true, subtree: true });
+}"""
+_TWO_FRAMES = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +98,48 @@ def test_a_patient_enrols_looks_and_reads(browser: Browser, gateway: RunningGate
     expect(page.get_by_test_id("slice")).to_have_text("1 / 24")
     if screen is PHONE:
         _images_that_are_not_here_yet(page, gateway, ct)
+    else:
+        _a_film_beside_its_report(page)
+        _a_place_on_the_home_screen(page, gateway)
     page.context.close()
 
 
 def _link_to(ct: Made) -> str:
     named = str(pydicom.dcmread(ct.files[0], stop_before_pixels=True).SOPInstanceUID)
     return f'a[href$="#instance={named}"]'
+
+
+def _a_film_beside_its_report(page: Page) -> None:
+    """The stack plays round and round while the report stays, and stands still at once when told to."""
+    slice_ = page.get_by_test_id("slice")
+    page.locator(".speed").select_option("2")
+    slice_.evaluate(_WATCH)
+    page.get_by_role("button", name="재생").click()
+    page.wait_for_function("() => window.seen.length > 26")
+    seen = page.evaluate("() => window.seen")
+    assert all(after == before % 24 + 1 for before, after in pairwise(seen)), "in order, none left out"
+    expect(page.locator(".placeholder")).to_have_count(0)
+    expect(page.locator(".report-panel")).to_be_visible()
+    page.get_by_role("button", name="일시정지").click()
+    expect(page.get_by_role("button", name="재생")).to_be_visible()
+    before = slice_.inner_text()
+    page.evaluate(_TWO_FRAMES)
+    assert slice_.inner_text() == before
+
+
+def _a_place_on_the_home_screen(page: Page, gateway: RunningGateway) -> None:
+    """The browser finds nothing wrong with the manifest, and its offer is kept until somebody asks for it."""
+    browser = page.context.new_cdp_session(page)
+    manifest = browser.send("Page.getAppManifest")
+    assert manifest["url"] == f"{gateway.origin}/manifest.webmanifest" and manifest["errors"] == []
+    wrong = browser.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    # Each test is somebody else: in a context of its own, which the browser takes for a private window.
+    assert [one["errorId"] for one in wrong if one["errorId"] != "in-incognito"] == []
+    assert page.evaluate(_OFFER), "taken, not shown by the browser at its own time"
+    page.goto(f"{gateway.origin}/#settings")
+    page.get_by_role("button", name="홈 화면에 추가").click()
+    page.wait_for_function("() => window.prompted")
+    expect(page.get_by_role("button", name="홈 화면에 추가")).to_have_count(0)
 
 
 def _images_that_are_not_here_yet(page: Page, gateway: RunningGateway, ct: Made) -> None:
@@ -136,8 +189,7 @@ def test_a_video_plays_where_the_browser_can(browser: Browser, gateway: RunningG
     expect(page.locator(".warning")).to_have_text("Not for primary diagnosis")
     assert page.evaluate(PLAYED) is True
     assert film.evaluate("film => [film.videoWidth, film.videoHeight]") == [videos.COLUMNS, videos.ROWS]
-    said, warning = page.locator(".note").first.bounding_box(), page.locator(".warning").bounding_box()
-    assert said and warning and said["y"] + said["height"] <= warning["y"]
+    assert page.evaluate(_NOTES_ARE_ABOVE)
     assert not faults(page) and not sticks_out(page)
     page.locator(".series").nth(1).click()
     expect(page.locator(".placeholder")).to_contain_text("cannot play this video (MPEG-2)")
