@@ -1,6 +1,7 @@
 """``mpacs-gateway audit``: who did what, and proof that the trail was not changed."""
 
 import datetime as dt
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -131,23 +132,36 @@ def _lines(entries: Iterator[Any], form: str, from_ms: int, site: str) -> Iterat
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="A copy of audit/anchors.jsonl that was kept elsewhere.",
 )
+@click.option(
+    "--pruned",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="A file that `audit prune` wrote; may be repeated, the oldest first.",
+)
 @json_option
 @state_option
-def verify(state: Any, against: Path | None, as_json: bool) -> None:
+def verify(state: Any, against: Path | None, pruned: tuple[Path, ...], as_json: bool) -> None:
     """Prove that no entry was deleted, changed, added in between or cut off; exit 1 and say where if one was.
+
+    A trail that was pruned begins with what its checkpoint says; with --pruned what was moved away is proved, too.
 
     \b
     Example:
       mpacs-gateway audit verify --against /mnt/elsewhere/anchors.jsonl
     """
     from gateway import app
+    from gateway.management import pruning
     from gateway.management.index import trail
 
     config, opened, _ = app.open_registry(state)
     anchors = app.open_anchors(state, config)
-    with opened.connect() as connection:
-        faults = anchors.verify(connection, against)
-        standing = trail.standing(connection)
+    earlier = itertools.chain.from_iterable(pruning.pruned(path) for path in pruned)
+    try:
+        with opened.connect() as connection:
+            faults = anchors.verify(connection, against, earlier)
+            standing = trail.standing(connection)
+    except ValueError as error:
+        fail(str(error))
     if as_json:
         print_json(
             {
@@ -165,3 +179,35 @@ def verify(state: Any, against: Path | None, as_json: bool) -> None:
         click.echo(f"the trail is whole: {standing.sequence} entries, the last link is {standing.link.hex()}")
     if faults:
         sys.exit(1)
+
+
+@audit.command()
+@click.option("--before", required=True, type=click.DateTime(["%Y-%m-%d"]), help="This day (this machine's time).")
+@click.option("--to", "to", required=True, type=click.Path(path_type=Path, dir_okay=False), help="A new file.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@state_option
+def prune(state: Any, before: dt.datetime, to: Path, yes: bool) -> None:
+    """Move entries from before a day into a file: keep that as long as the law says. What is left verifies as before.
+
+    A signed checkpoint says where the trail begins from then on. That it was pruned is an entry of the trail, too.
+
+    \b
+    Example:
+      mpacs-gateway audit prune --before 2026-01-01 --to /srv/audit/2025.jsonl
+    """
+    from gateway import app
+    from gateway.management.pruning import NotPrunedError
+    from gateway.management.pruning import prune as move
+
+    if not to.parent.is_dir():
+        fail(f"{to.parent} is no folder: make it first")
+    if to.exists():
+        fail(f"{to} is there already: choose a new file")
+    if not yes:
+        click.confirm(f"move all entries from before {before:%Y-%m-%d} to {to}?", abort=True, err=True)
+    config, opened, _ = app.open_registry(state)
+    try:
+        count = move(opened, app.open_anchors(state, config), int(before.timestamp() * 1000), to, app.operator())
+    except NotPrunedError as error:
+        fail(str(error))
+    click.echo(f"{count} entries moved to {to}; prove them by `mpacs-gateway audit verify --pruned {to}`")

@@ -8,10 +8,11 @@ also convicts somebody who holds the key.
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from sqlalchemy.engine import Connection, Engine
 
 from gateway.management.files import write_private
 from gateway.management.index import trail
-from gateway.management.index.trail import Standing
+from gateway.management.index.trail import Entry, Standing
 
 KEEP_EVERY_S = 600.0
 _LABEL = b"mpacs/1 audit anchor\0"
+_CHECKPOINT = b"mpacs/1 audit checkpoint\0"
+"""Another label: an anchor is no leave to remove what is before it."""
 _KEY_BYTES = 32
 _LINE_BYTES = 1024
 """More than a line takes."""
@@ -46,6 +49,7 @@ class Anchors:
         """``folder`` and key are made when they are missing; ``copy`` is a second place for ``anchors.jsonl``."""
         self._head = folder / "head"
         self._lines = [folder / "anchors.jsonl", *([copy] if copy else [])]
+        self._checkpoints = folder / "checkpoints.jsonl"
         self._site = site.encode()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not key_file.exists():
@@ -77,15 +81,20 @@ class Anchors:
         is_old = time.time() - kept["at_ms"] / 1000 > KEEP_EVERY_S
         return bool(kept["sequence"] < standing.sequence and (keep or is_old))
 
-    def _signed(self, standing: Standing) -> str:
+    def check_out(self, standing: Standing) -> None:
+        """Sign that all up to here was moved elsewhere: the trail may begin after it. Raises OSError."""
+        with self._locked():
+            _append(self._checkpoints, self._signed(standing, _CHECKPOINT))
+
+    def _signed(self, standing: Standing, label: bytes = _LABEL) -> str:
         at_ms = int(time.time() * 1000)
-        signature = self._key.sign(self._covered(standing.sequence, standing.link, at_ms)).hex()
+        signature = self._key.sign(self._covered(standing.sequence, standing.link, at_ms, label)).hex()
         return json.dumps(
             {"sequence": standing.sequence, "link": standing.link.hex(), "at_ms": at_ms, "signature": signature}
         )
 
-    def _covered(self, sequence: int, link: bytes, at_ms: int) -> bytes:
-        return _LABEL + self._site + b"\0" + sequence.to_bytes(8, "big") + link + at_ms.to_bytes(8, "big")
+    def _covered(self, sequence: int, link: bytes, at_ms: int, label: bytes) -> bytes:
+        return label + self._site + b"\0" + sequence.to_bytes(8, "big") + link + at_ms.to_bytes(8, "big")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -104,17 +113,22 @@ class Anchors:
 
     # ── verifying ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def verify(self, connection: Connection, against: Path | None = None) -> list[Fault]:
+    def verify(self, connection: Connection, against: Path | None = None, earlier: Iterable[Entry] = ()) -> list[Fault]:
         """What is wrong with the trail, the first hundred faults; none if it is whole and fits every anchor.
 
-        ``against`` is a copy of the anchors that was kept elsewhere.
+        ``against`` is a copy of the anchors that was kept elsewhere, ``earlier`` what was pruned, in its order.
         """
         faults: list[Fault] = []
         wanted = self._anchored(faults, [*self._lines, *([against] if against else [])])
         if against is not None and not against.read_bytes().strip():
             faults.append(Fault(0, "the copy of the anchors is empty: it proves nothing"))
         before, expected = trail.FIRST_LINK, 1
-        for entry in trail.oldest_first(connection):
+        entries = itertools.chain(earlier, trail.oldest_first(connection))
+        first = next(entries, None)
+        if first is not None and (checkpoint := self._checked_out().get(first.sequence - 1)):
+            before, expected = checkpoint, first.sequence
+            wanted = {sequence: link for sequence, link in wanted.items() if sequence >= expected}
+        for entry in itertools.chain([first] if first else [], entries):
             if entry.sequence != expected:
                 gone = (
                     f"entry {expected} is"
@@ -165,9 +179,19 @@ class Anchors:
             faults.append(Fault(0, "there is no anchor: the folder audit of the state folder was removed"))
         return found
 
-    def _is_ours(self, anchor: dict[str, Any]) -> bool:
+    def _checked_out(self) -> dict[int, bytes]:
+        """Sequence to link of the checkpoints that this gateway signed."""
+        found = {}
+        if self._checkpoints.exists():
+            for line in self._checkpoints.read_text(errors="replace").splitlines():
+                one = _parsed(line)
+                if one is not None and self._is_ours(one, _CHECKPOINT):
+                    found[one["sequence"]] = bytes.fromhex(one["link"])
+        return found
+
+    def _is_ours(self, anchor: dict[str, Any], label: bytes = _LABEL) -> bool:
         try:
-            covered = self._covered(anchor["sequence"], bytes.fromhex(anchor["link"]), anchor["at_ms"])
+            covered = self._covered(anchor["sequence"], bytes.fromhex(anchor["link"]), anchor["at_ms"], label)
             self._key.public_key().verify(bytes.fromhex(anchor["signature"]), covered)
         except (InvalidSignature, KeyError, TypeError, ValueError, OverflowError):
             return False

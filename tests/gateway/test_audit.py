@@ -1,19 +1,23 @@
 """The audit trail: what is in it, and that nobody changes it unseen."""
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner, Result
 from sqlalchemy.engine import Connection
 
 from gateway import app
 from gateway.audit import _CODES, Event, message
+from gateway.cli import main
 from gateway.management.anchors import Anchors
 from gateway.management.index import trail
 from gateway.management.index.counting import put
+from gateway.management.pruning import NotPrunedError, prune, pruned
 from gateway.management.starts import note_start
 from tests.support.gateway_office import Office
 
@@ -189,3 +193,88 @@ def test_whoever_begins_to_sign_makes_anew_what_another_key_signed(office: Offic
     note_start(office.engine, b"", bytes(8))
     assert office.announcer.outdated() == [study]
     assert len(office.announcer.refresh(study).outgoing) == 1
+
+
+# ── pruning ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def at_of(office: Office, sequence: int) -> int:
+    with office.engine.connect() as connection:
+        return next(one.at_ms for one in trail.oldest_first(connection) if one.sequence == sequence)
+
+
+def spread(office: Office) -> None:
+    """Entries a day apart, in a chain that fits, as if the days had gone by."""
+    with office.engine.begin() as connection:
+        before, rows = trail.FIRST_LINK, list(trail.oldest_first(connection))
+        for row in rows:
+            at_ms = row.at_ms - (len(rows) - row.sequence) * 86_400_000
+            before = trail.linked(before, row.sequence, at_ms, row.entry)
+            where = trail.entries.c.sequence == row.sequence
+            connection.execute(sa.update(trail.entries).where(where).values(at_ms=at_ms, link=before))
+
+
+@pytest.fixture
+def aged(office: Office) -> Anchors:
+    found = app.open_anchors(office.state, office.config)
+    for number in range(ENTRIES):
+        with office.engine.begin() as connection:
+            trail.record(connection, Event("search", f"doctor:D-{number}", patient=f"P-{number}"))
+    spread(office)
+    found.step(office.engine, keep=True)
+    return found
+
+
+def with_files(office: Office, anchors: Anchors, *files: Path) -> list[str]:
+    earlier = chain.from_iterable(pruned(path) for path in files)
+    with office.engine.connect() as connection:
+        return [fault.what for fault in anchors.verify(connection, None, earlier)]
+
+
+def test_what_is_left_of_a_pruned_trail_is_whole_and_so_is_what_was_moved(
+    office: Office, aged: Anchors, tmp_path: Path
+) -> None:
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    assert prune(office.engine, aged, at_of(office, 3), one, "operator:test") == 2
+    assert with_files(office, aged) == with_files(office, aged, one) == []
+    aged.step(office.engine, keep=True)
+    assert prune(office.engine, aged, at_of(office, 5), other, "operator:test") == 2
+    assert with_files(office, aged) == with_files(office, aged, other) == with_files(office, aged, one, other) == []
+    assert (one.stat().st_mode & 0o777) == 0o600
+    with office.engine.connect() as connection:
+        kept = list(trail.oldest_first(connection))
+    assert kept[0].sequence == 5 and [e.event.get("what") for e in kept[-2:]] == ["pruned to 2", "pruned to 4"]
+    with pytest.raises(NotPrunedError, match="no entry is so old"):
+        prune(office.engine, aged, at_of(office, 5), tmp_path / "none", "operator:test")
+
+    one.write_text(one.read_text().replace("D-1", "D-9"))
+    assert any("was changed" in what for what in with_files(office, aged, one, other))
+    with office.engine.begin() as connection:
+        trail.remove_until(connection, 5)
+    assert any("missing: deleted" in what for what in with_files(office, aged)), "no checkpoint is there"
+    with pytest.raises(NotPrunedError, match="not whole"):
+        prune(office.engine, aged, 2**50, tmp_path / "all", "operator:test")
+
+
+def test_an_anchor_is_no_leave_to_remove(office: Office, aged: Anchors) -> None:
+    """Whoever has database and folder, and not the key, passes an anchor off as a checkpoint."""
+    head = office.state.audit / "head"
+    with office.engine.begin() as connection:
+        trail.record(connection, Event("search", "doctor:D-1"))
+        trail.remove_until(connection, ENTRIES)
+    (office.state.audit / "checkpoints.jsonl").write_text(head.read_text() + "\n")
+    assert any("missing: deleted" in what for what in with_files(office, aged))
+
+
+def test_pruning_by_the_command_line(office: Office, aged: Anchors, tmp_path: Path) -> None:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["audit", *arguments, "--state", str(office.state.root)])
+
+    file = tmp_path / "old.jsonl"
+    done = run("prune", "--before", "2999-01-01", "--to", str(file), "--yes")
+    assert done.exit_code == 0 and f"{ENTRIES - 1} entries moved" in done.stdout, done.output
+    assert run("verify").exit_code == run("verify", "--pruned", str(file)).exit_code == 0
+    again = run("prune", "--before", "2999-01-01", "--to", str(file), "--yes")
+    assert again.exit_code == 1 and "choose a new file" in again.stderr
+    wrong = run("verify", "--pruned", str(office.state.root / "gateway.yaml"))
+    assert wrong.exit_code == 1 and "holds no pruned entries" in wrong.stderr

@@ -37,6 +37,7 @@ COMMANDS = [
     ["audit", "show"],
     ["audit", "export"],
     ["audit", "verify"],
+    ["audit", "prune"],
     ["invite"],
     ["devices"],
     ["revoke"],

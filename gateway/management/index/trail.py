@@ -86,6 +86,20 @@ def standing(connection: Connection) -> Standing:
     return Standing(int(row.sequence), bytes(row.link)) if row else Standing(0, FIRST_LINK)
 
 
+def last_before(connection: Connection, at_ms: int) -> Standing | None:
+    """The last entry from before a time; never the latest of all, from which the chain goes on."""
+    query = sa.select(entries.c.sequence, entries.c.link).where(
+        entries.c.at_ms < at_ms, entries.c.sequence < standing(connection).sequence
+    )
+    row = connection.execute(query.order_by(entries.c.sequence.desc()).limit(1)).first()
+    return Standing(int(row.sequence), bytes(row.link)) if row else None
+
+
+def remove_until(connection: Connection, sequence: int) -> None:
+    """Remove entries up to this one. Without a checkpoint of it they count as deleted."""
+    connection.execute(sa.delete(entries).where(entries.c.sequence <= sequence))
+
+
 def latest_of(connection: Connection, event: str) -> Entry | None:
     """The last entry of a kind."""
     query = sa.select(entries).where(entries.c.entry.contains(f'"event":"{event}"', autoescape=True))
