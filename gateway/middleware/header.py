@@ -134,8 +134,7 @@ class _Parsed:
         self._little = syntax != ExplicitVRBigEndian
         self.data = self._read()
         self.reading = reading_of(self.data, _TEXT)
-        if self.reading.encodings:
-            self.data.set_original_encoding(self._implicit, self._little, list(self.reading.encodings))
+        self.reading.settle(self.data, self._implicit, self._little)
         if not self._seen_any:
             raise HeaderError(RefusalReason.UNREADABLE, "no element of a data set could be read")
 

@@ -101,6 +101,20 @@ WRONG = [
     ("Иванов^Иван", "utf8", "ISO_IR 144"),
     (KOREAN, "utf8", "ISO_IR 100"),
     (KOREAN, "utf8", "UTF-8"),
+    # Syllables beyond KS X 1001, which no DICOM term declares.
+    ("똠^뷁", "cp949", "ISO 2022 IR 149"),
+    ("똠^뷁", "cp949", "\\ISO 2022 IR 149"),
+    ("똠^뷁", "cp949", "ISO_IR 149"),
+    ("김^뷁수", "cp949", None),
+    ("김^뷁수", "cp949", "ISO_IR 100"),
+    ("김^뷁수", "cp949", "ISO_IR 192"),
+    ("김^뷁수", "cp949", "ISO_IR 144"),
+    ("뷁^똠방각하", "cp949", None),
+    ("뷁^똠방각하", "cp949", "KSC5601"),
+    ("Kim^B=金^民秀=김^뷁수", "cp949", None),
+    ("王^小东", "utf8", "\\ISO 2022 IR 58"),
+    ("王^小東", "gb18030", "\\ISO 2022 IR 58"),
+    ("김^민수", "euc_kr", "ISO 2022 IR 87"),
 ]
 
 
@@ -118,7 +132,6 @@ RIGHT = [
     ("Иванов^Иван", "iso8859_5", "ISO_IR 144"),
     ("김^민수", "euc_kr", "ISO 2022 IR 149"),
     ("김^민수", "euc_kr", "\\ISO 2022 IR 149"),
-    ("똠^뷁", "cp949", "\\ISO 2022 IR 149"),
     ("김^민수", "utf8", "ISO_IR 192"),
     ("김^민수", "utf8", "ISO IR 192"),
     ("김^민수", "euc_kr", "ISO_2022_IR_149"),
@@ -145,6 +158,16 @@ def test_escapes_that_are_lacking_or_not_declared(tmp_path: Path) -> None:
     assert name_of(file_with(tmp_path, never, "\\ISO 2022 IR 149")) == (groups, False)
     assert name_of(file_with(tmp_path, once, None)) == (groups, True)
     assert name_of(file_with(tmp_path, once, "ISO_IR 100")) == (groups, True)
+
+
+@pytest.mark.parametrize("declared", [None, "ISO_IR 100", "ISO 2022 IR 149", "\\ISO 2022 IR 149", "ISO 2022 IR 87"])
+def test_escapes_to_a_set_that_lacks_the_syllable(tmp_path: Path, declared: str | None) -> None:
+    escape = b"\x1b$)C"
+    family, given = "김".encode("cp949"), "뷁수".encode("cp949")
+    each = b"Kim^B=" + escape + "金".encode("euc_kr") + b"=" + escape + family + b"^" + escape + given
+    assert name_of(file_with(tmp_path, each, declared)) == (("Kim^B", "金", "김^뷁수"), True)
+    once = b"Kim^B==" + escape + family + b"^" + given
+    assert name_of(file_with(tmp_path, once, declared)) == (("Kim^B", "", "김^뷁수"), True)
 
 
 def test_the_mark_says_what_was_declared(tmp_path: Path) -> None:

@@ -143,8 +143,8 @@ def test_characters_that_nothing_declares_are_read(tmp_path: Path) -> None:
     at = raw.index(b"\x08\x00\x05\x00CS")
     (tmp_path / "none.dcm").write_bytes(raw[:at] + raw[at + 18 :])
     (tmp_path / "unknown.dcm").write_bytes(raw.replace(b"ISO_IR 192", b"ISO_IR 999"))
-    note = "Characters: read as utf8, which the document does not declare\n"
-    for name in ("none.dcm", "unknown.dcm"):
+    for name, declared in (("none.dcm", "nothing"), ("unknown.dcm", "ISO_IR 999")):
+        note = f"Characters: guessed: read as UTF-8; {declared} is declared\n"
         text = made(tmp_path / name)["text/plain"].decode()
         assert note in text
         assert text.replace(note, "") == shown.decode()
@@ -156,8 +156,25 @@ def test_characters_that_nothing_declares_are_read(tmp_path: Path) -> None:
     assert "정상 정상" in made(tmp_path / "bare.dcm")["text/plain"].decode()
     latin = reports.report("T", reports.text("n", "Jörg"), SpecificCharacterSet="ISO_IR 100")
     raw = reports.save(latin, tmp_path / "latin.dcm").read_bytes()
-    (tmp_path / "undeclared.dcm").write_bytes(raw.replace(b"ISO_IR 100", b"ISO_IR 999"))
-    assert "Jörg" in made(tmp_path / "undeclared.dcm")["text/plain"].decode()
+    assert "Characters" not in made(tmp_path / "latin.dcm")["text/plain"].decode()
+    for declared in ("ISO_IR 999", "ISO_IR 6", "", "ISO_IR 192"):
+        (tmp_path / "undeclared.dcm").write_bytes(raw.replace(b"ISO_IR 100", declared.encode().ljust(10)))
+        parts = made(tmp_path / "undeclared.dcm")
+        told = f"read as Latin-1; {declared or 'nothing'} is declared"
+        for media, label in (("text/plain", "Characters: "), ("text/html", "<strong>Characters</strong>: ")):
+            assert "Jörg" in parts[media].decode() and f"{label}guessed: {told}" in parts[media].decode(), declared
+
+
+def test_korean_beyond_the_declared_set_and_what_cannot_be_read_are_marked(tmp_path: Path) -> None:
+    korean = reports.report("T", reports.text("소견", "정상 앞"), SpecificCharacterSet="ISO 2022 IR 149")
+    raw = reports.save(korean, tmp_path / "escaped.dcm").read_bytes()
+    (tmp_path / "beyond.dcm").write_bytes(raw.replace("앞".encode("euc_kr"), "뷁".encode("cp949")))
+    text = made(tmp_path / "beyond.dcm")["text/plain"].decode()
+    assert "소견: 정상 뷁" in text and "Characters: guessed: read as CP949; ISO 2022 IR 149 is declared" in text
+    late = reports.report("T", reports.text("n", "ä " * 3000 + "ö"))
+    raw = reports.save(late, tmp_path / "late.dcm").read_bytes()
+    (tmp_path / "broken.dcm").write_bytes(raw.replace("ö".encode(), b"\xc3o"))
+    assert "Characters: some could not be read" in made(tmp_path / "broken.dcm")["text/plain"].decode()
 
 
 def test_a_number_that_is_none_is_shown_as_it_was_written(tmp_path: Path) -> None:

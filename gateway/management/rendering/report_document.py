@@ -94,7 +94,7 @@ def title_of(data: Dataset) -> str:
 
 
 def document_of(data: Dataset, root: Item, guessed: str = "") -> Document:
-    """The whole document; ``root`` was read from ``data``, its text in an encoding that was ``guessed`` if any."""
+    """The whole document; ``root`` was read from ``data``, its text in an encoding that was ``guessed`` as it says."""
     by_position = {item.position: item for item in root.walk()}
     return Document(
         title=title_of(data) or "Report",
@@ -126,7 +126,9 @@ def _facts(data: Dataset, root: Item, guessed: str) -> list[Entry]:
     if before := predecessors_of(data):
         facts.append(Entry("Replaces", "", references=tuple(Reference("earlier document", one) for one in before)))
     if guessed:
-        facts.append(Entry("Characters", f"read as {guessed}, which the document does not declare"))
+        facts.append(Entry("Characters", f"guessed: read as {guessed}"))
+    if any("\ufffd" in one for item in root.walk() for one in (item.value, _name(item))):
+        facts.append(Entry("Characters", "some could not be read; each stands as \ufffd"))
     return facts
 
 

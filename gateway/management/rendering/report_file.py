@@ -9,14 +9,13 @@ from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pydicom import dcmread
-from pydicom.datadict import dictionary_has_tag, dictionary_VR
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.filereader import read_file_meta_info
 
 from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.refusal import Refusal
 from gateway.management.rendering.report_values import is_cut
-from gateway.middleware.charset import MOST_BYTES, reading_of_values
+from gateway.middleware.charset import MOST_BYTES, TEXT_VRS, reading_of_values, vr_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 DEFER_BYTES: Final = 1 << 20
 """Longer values, which are encapsulated documents, stay in the file until they are asked for."""
-_TEXT_VRS: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
-"""Those that SpecificCharacterSet bears upon (PS3.5 section 6.1.2.3)."""
 _ESC: Final = b"\x1b"
 _LEAST_ROOM: Final = 256
 _MAX_LEVELS: Final = 120_000
@@ -41,7 +38,7 @@ _FIRST_BYTES: Final = 128 + 4 + 12
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """A data set; ``guessed`` names the encoding of its text where that is not what it declares."""
+    """A data set; ``guessed`` says what its text was taken for, where that is not what it declares."""
 
     data: FileDataset
     guessed: str
@@ -85,17 +82,18 @@ def _whole(data: FileDataset, size: int) -> FileDataset:
 
 
 def _settle_characters(data: FileDataset) -> str:
-    """Have all text read as what it is; the encoding's name if that is a guess, else empty."""
+    """Have all text read as what it is; if that is a guess, what was guessed and declared, else empty."""
     levels = list(islice(_levels(data), _MAX_LEVELS + 1))
     if len(levels) > _MAX_LEVELS:
         raise Refusal("too-large", "items of sequences")
     reading = reading_of_values(data, _sample(levels))
-    if reading.encodings:
-        implicit, little = data.original_encoding
-        for level in levels:
-            if level is data or "SpecificCharacterSet" not in level:
-                level.set_original_encoding(implicit, little, list(reading.encodings))
-    return " and ".join(reading.encodings) if reading.is_guess else ""
+    implicit, little = data.original_encoding
+    for level in levels:
+        if level is data or "SpecificCharacterSet" not in level:
+            reading.settle(level, bool(implicit), little is not False)
+    if not reading.is_guess:
+        return ""
+    return f"{reading.guess}; {f'{reading.declared} is declared' if reading.declared else 'nothing is declared'}"
 
 
 def _levels(data: Dataset) -> Iterator[Dataset]:
@@ -104,7 +102,7 @@ def _levels(data: Dataset) -> Iterator[Dataset]:
     while waiting:
         level = waiting.pop()
         yield level
-        sequences = [tag for tag, element in level._dict.items() if _vr(element) == "SQ"]
+        sequences = [tag for tag, element in level._dict.items() if vr_of(element) == "SQ"]
         waiting += [item for tag in sequences for item in level[tag].value]
 
 
@@ -115,7 +113,7 @@ def _sample(levels: list[Dataset]) -> list[bytes]:
     for level in levels:
         for element in level._dict.values():
             value = element.value
-            if _vr(element) not in _TEXT_VRS or not isinstance(value, bytes):
+            if vr_of(element) not in TEXT_VRS or not isinstance(value, bytes):
                 continue
             if value.isascii() and _ESC not in value:
                 continue
@@ -126,12 +124,6 @@ def _sample(levels: list[Dataset]) -> list[bytes]:
             if room < _LEAST_ROOM:
                 return found
     return found
-
-
-def _vr(element: DataElement | RawDataElement) -> str:
-    if element.VR not in (None, "UN"):
-        return str(element.VR)
-    return dictionary_VR(element.tag) if dictionary_has_tag(element.tag) else "UN"
 
 
 def _inflated(file: BinaryIO, limits: RenderLimits) -> bytes:

@@ -88,9 +88,8 @@ def retrieve_identifier(StudyInstanceUID: str, SeriesInstanceUID: str, SOPInstan
 def attributes(query: Query, answer: Dataset) -> dict[str, Any]:
     """One answer as DICOM JSON: of it what was asked for, in bounds, its text read as it was meant. Raises nothing."""
     reading = reading_of(answer, _texts(*query.returned))
-    if reading.encodings:
-        is_implicit, is_little = answer.original_encoding
-        answer.set_original_encoding(bool(is_implicit), is_little is not False, list(reading.encodings))
+    is_implicit, is_little = answer.original_encoding
+    reading.settle(answer, bool(is_implicit), is_little is not False)
     more = mark_of(reading) if reading.is_guess else {}
     found: dict[str, Any] = {}
     cache = AttributeCache()
