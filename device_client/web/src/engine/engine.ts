@@ -1,25 +1,23 @@
 /** The device at work: one worker that owns keys, store and link, and joins the parts together. */
 
-import { ApiError, type ApiEvent, type ReportInfo, type Settings, type StudyItem } from '../api';
-import type { Bytes } from '../wire/bytes';
-import { type KeySet, unpack } from '../wire/keyset';
+import { ApiError, type ApiEvent, type Settings, type StudyItem } from '../api';
+import type { KeySet } from '../wire/keyset';
 import type { Lease } from '../wire/messages';
-import { gatewayKeys } from '../wire/topics';
 import { Blobs } from './blobs';
+import { type Handlers, studyCalls } from './calls';
+import { Card } from './card';
 import { Clock, sleep } from './clock';
 import { Connection } from './connection';
 import { Database, TABLES } from './database';
-import * as documents from './documents';
 import { enrol } from './enrol';
 import { Household } from './household';
 import { Keyring } from './keyring';
 import * as pin from './pin';
 import { DEFAULT_SETTINGS } from './policy';
-import { locate } from './seek';
 import type { Calls, State } from './protocol';
+import { initialState } from './state';
 import { Store } from './store';
 import * as vault from './vault';
-import { video, videos } from './videos';
 
 const LOOK_MS = 5000;
 
@@ -30,23 +28,10 @@ export interface Out {
   emit(event: ApiEvent): void;
 }
 
-type Handlers = { [Name in Exclude<keyof Calls, 'frame'>]: (...given: Parameters<Calls[Name]>) => Promise<ReturnType<Calls[Name]>> };
-
 export class Engine {
-  readonly state: State = {
-    phase: { name: 'starting' },
-    identity: null,
-    connection: { state: 'offline', gatewayOnline: null, synced: false, error: null },
-    recipients: [],
-    storage: { usedBytes: 0, limitBytes: 0, quotaBytes: null, persisted: false, pinnedBytes: 0 },
-    settings: DEFAULT_SETTINGS,
-    pin: { set: false, required: false, minLength: pin.MIN_LENGTH },
-    leaseExpires: null,
-  };
+  readonly state: State = initialState();
   household: Household | null = null;
-  #identity: vault.Identity | null = null;
-  #keys: vault.DeviceKeys | null = null;
-  #keySet: KeySet | null = null;
+  readonly #card: Card;
   readonly #keyring: Keyring;
   #connection: Connection | null = null;
   #touchedAt = Date.now();
@@ -58,7 +43,8 @@ export class Engine {
     private readonly clock: Clock,
     private readonly out: Out,
   ) {
-    this.#keyring = new Keyring(database, clock, () => this.#identity?.device, () => this.#erase());
+    this.#card = new Card(database);
+    this.#keyring = new Keyring(database, clock, () => this.#card.identity?.device, () => this.#erase());
     setInterval(() => this.#look(), LOOK_MS);
   }
 
@@ -86,27 +72,11 @@ export class Engine {
 
   /** What is kept says what this is: not enrolled, locked, or to be opened. */
   async #resume(): Promise<void> {
-    const identity = await this.database.get<vault.Identity>('facts', 'identity');
-    const keys = identity ? await vault.loadKeys(this.database) : null;
-    if (!identity || !keys) return this.#set({ phase: { name: 'not-enrolled' }, identity: null });
-    this.#identity = identity;
-    this.#keys = keys;
-    this.#keySet = (await unpack(identity.root, identity.site, gatewayKeys(identity.site), identity.keySet)).keySet;
-    await this.#describe(identity, keys);
+    if (!(await this.#card.load())) return this.#set({ phase: { name: 'not-enrolled' }, identity: null });
+    this.#set((await this.#card.described()) ?? {});
     if (await this.#lockedAttempts()) return;
     await this.#keyring.load();
     await this.#advance();
-  }
-
-  async #describe(identity: vault.Identity, keys: vault.DeviceKeys): Promise<void> {
-    const fingerprint = await vault.fingerprint(keys);
-    const { site, device, deviceName, enrolledAt } = identity;
-    const left = await pin.attemptsLeft(this.database);
-    const required = identity.recipients.some(({ kind }) => kind === 'doctor');
-    this.#set({
-      identity: { site, device, deviceName, fingerprint, enrolledAt },
-      pin: { set: left !== null, required, minLength: pin.MIN_LENGTH },
-    });
   }
 
   /** Show the lock if there is a PIN; whether there is one. */
@@ -129,7 +99,7 @@ export class Engine {
   }
 
   async #open(lease: Lease): Promise<void> {
-    const [identity, secret, keySet] = [this.#identity, this.#keyring.secret, this.#keySet];
+    const [{ identity, keySet }, secret] = [this.#card, this.#keyring.secret];
     if (!identity || !secret || !keySet || this.household) return;
     const store = await Store.open(identity, await Blobs.open(), this.clock, this.database, secret, lease, keySet);
     this.household = await Household.open(store, this.state.settings, {
@@ -176,15 +146,15 @@ export class Engine {
   }
 
   #connect(): void {
-    const [identity, keys] = [this.#identity, this.#keys];
+    const { identity, keys } = this.#card;
     if (!identity || !keys) return;
     this.#connection ??= new Connection({
-      identity: () => this.#identity ?? identity,
+      identity: () => this.#card.identity ?? identity,
       keys,
       clock: this.clock,
-      keySet: () => this.#keySet as KeySet,
+      keySet: () => this.#card.keySet as KeySet,
       household: () => this.household,
-      keepKeySet: (keySet, root, data) => this.#keepKeySet(keySet, root, data),
+      keepKeySet: (keySet, root, data) => this.#card.keepKeySet(keySet, root, data),
       leaseArrived: (lease) => this.#leaseArrived(lease),
       leaseEnded: () => void this.#inTurn(() => this.#endLease()),
       leaseRenewed: () => this.#set({ leaseExpires: this.household?.store.lease.expires ?? null }),
@@ -224,13 +194,6 @@ export class Engine {
     this.out.emit({ name: 'lease-renewed' });
   }
 
-  async #keepKeySet(keySet: KeySet, root: Bytes, data: Bytes): Promise<void> {
-    if (!this.#identity) return;
-    this.#identity = { ...this.#identity, root, keySet: data };
-    await this.database.put('facts', 'identity', this.#identity);
-    this.#keySet = keySet;
-  }
-
   /** From time to time: a lease ends without a connection as well, and nobody may be there any more. */
   #look(): void {
     // Heads fall overdue without a connection too: what is shown must say so.
@@ -255,7 +218,8 @@ export class Engine {
     await Promise.race([between().catch(() => undefined), sleep(5)]);
     this.#disconnect();
     await this.database.clear(...TABLES);
-    this.#identity = this.#keys = this.#keySet = this.#keyring.secret = null;
+    this.#card.forget();
+    this.#keyring.secret = null;
     this.#set({
       phase: { name: 'not-enrolled' },
       identity: null,
@@ -302,7 +266,7 @@ export class Engine {
       await this.#keyring.unlock(given);
     } catch (error) {
       // Erased everything after the last attempt: then there is no lock any more.
-      if (this.#identity) await this.#lockedAttempts();
+      if (this.#card.identity) await this.#lockedAttempts();
       throw error;
     }
     await this.#advance();
@@ -323,7 +287,7 @@ export class Engine {
   }
 
   async #enrol(link: string, name: string): Promise<void> {
-    if (this.#identity) throw new ApiError('already-enrolled');
+    if (this.#card.identity) throw new ApiError('already-enrolled');
     try {
       // Before the code is used up: an object must have a place.
       await Blobs.probe();
@@ -345,24 +309,14 @@ export class Engine {
     this.household?.takeSettings(settings);
   }
 
-  readonly calls: Handlers = {
+  readonly calls: Handlers<Exclude<keyof Calls, 'frame'>> = {
     enrol: (link, name) => this.#inTurn(() => this.#enrol(link, name)),
     forget: () => this.#inTurn(() => this.#erase(async () => this.#connection?.sayGoodbye())),
     unlock: (given) => this.#inTurn(() => this.#unlock(given)),
     lock: () => this.#inTurn(() => this.#lock()),
     setPin: (given, current) => this.#inTurn(() => this.#setPin(given, current)),
     removePin: (current) => this.#inTurn(() => this.#removePin(current)),
-    markOpened: (study) => this.opened().markOpened(study),
-    thumbnail: (study, series) => documents.thumbnail(this.opened(), study, series),
-    reports: (study): Promise<ReportInfo[]> => documents.reports(this.opened(), study),
-    report: (study, id, media) => documents.report(this.opened(), study, id, media),
-    videos: (study, series) => videos(this.opened(), study, series),
-    video: (study, id) => video(this.opened(), study, id),
-    locate: (study, instance, frame, timeoutMs) => locate(this.opened(), study, instance, frame, timeoutMs),
-    download: (study) => this.opened().order(study),
-    setPinned: (study, pinned) => this.opened().setPinned(study, pinned),
-    evict: async (study) => this.opened().evict(this.opened().find(study)),
-    clearStore: () => this.opened().clear(),
+    ...studyCalls(() => this.opened()),
     saveSettings: (change) => this.#saveSettings(change),
     refresh: async () => this.nudge(),
   };

@@ -4,31 +4,22 @@ import { toRanges } from '../wire/bits';
 import type { Bytes } from '../wire/bytes';
 import { WireError } from '../wire/errors';
 import { MAX_CREDIT, MAX_RANGES } from '../wire/limits';
-import type { ObjectEntry, Want } from '../wire/messages';
-import { decodeReference, encodeReference } from '../wire/names';
+import type { Want } from '../wire/messages';
+import { decodeReference } from '../wire/names';
 import { Pace } from '../wire/pace';
 import type { Ask } from '../wire/receiver';
 import { objectRoot, type ObjectTopic } from '../wire/topics';
 import { fileBytes } from './blob';
 import { steady } from './clock';
 import { Download } from './download';
-import type { Held } from './ledger';
 import type { Session } from './session';
 import type { Store } from './store';
+import { REST_S, type Target, Wishes } from './wishes';
 
-/** Objects that are asked for; those of which something is on screen may be more. */
-const MAX_AT_ONCE = 3;
 /** Objects that are subscribed: what another device of the recipient asks for comes without asking. */
 const MAX_OPEN = 16;
-/** How long an object rests that is gone at the gateway, does not open, or does not fit on the disk. */
-const REST_S = 30;
 /** Parts that wait for their digest; more than was asked for is somebody else's. */
 const MAX_PENDING = 2 * MAX_CREDIT;
-
-export interface Target {
-  held: Held;
-  entry: ObjectEntry;
-}
 
 export interface FetchHooks {
   /** So many segments of an object are here. */
@@ -41,15 +32,11 @@ export interface FetchHooks {
 }
 
 export class Fetcher {
-  readonly complete = new Set<string>();
+  readonly #wishes = new Wishes();
   readonly #pace = new Pace();
   #session: Session | null = null;
-  #targets = new Map<string, Target>();
-  // Segments that screens wait for, by object; in the order of their urgency.
-  #focus = new Map<string, number[]>();
   readonly #active = new Map<string, Download>();
   readonly #starting = new Set<string>();
-  readonly #resting = new Map<string, number>();
   // Stopped while segments were on their way: the gateway has published them to nobody.
   readonly #interrupted = new Set<string>();
   #pending = 0;
@@ -62,13 +49,18 @@ export class Fetcher {
     private readonly hooks: FetchHooks,
   ) {}
 
+  /** Objects that are all here. */
+  get complete(): Set<string> {
+    return this.#wishes.complete;
+  }
+
   // ── what is wanted ──────────────────────────────────────────────────────────────────────────────────────────────
 
   /** From now on these objects, in this order; what is no longer among them is stopped. */
   want(targets: Iterable<Target>): void {
-    this.#targets = new Map([...targets].map((target) => [encodeReference(target.entry.object), target]));
+    this.#wishes.want(targets);
     for (const download of this.#active.values()) {
-      const target = this.#targets.get(download.id);
+      const target = this.#wishes.targets.get(download.id);
       if (target) download.held = target.held;
       else this.#stop(download);
     }
@@ -77,25 +69,20 @@ export class Fetcher {
 
   /** Segments that a screen waits for, by object. They go before everything else. */
   focus(wanted: Map<string, number[]>): void {
-    this.#focus = wanted;
+    this.#wishes.focus = wanted;
     this.#look();
   }
 
   /** Leave an object alone for a while; a new announcement may name another in its place. */
   rest(id: string): void {
-    this.#resting.set(id, steady() + REST_S);
+    this.#wishes.rest(id);
     const download = this.#active.get(id);
     if (download) this.#stop(download);
   }
 
-  isResting(id: string): boolean {
-    return (this.#resting.get(id) ?? 0) > steady();
-  }
-
   /** What was complete is damaged on the disk: fetch what does not fit its digest. */
   again(id: string): void {
-    this.complete.delete(id);
-    this.#resting.delete(id);
+    this.#wishes.again(id);
     this.#look();
   }
 
@@ -171,32 +158,21 @@ export class Fetcher {
 
   /** What screens wait for begins at once; then as many of the rest, as they are wanted, as can be listened to. */
   #begin(): void {
-    const isDue = (id: string): boolean =>
-      this.#targets.has(id) && !this.complete.has(id) && !this.isResting(id) && !this.#active.has(id) && !this.#starting.has(id);
-    for (const id of this.#focus.keys()) if (isDue(id) && this.#hasRoom(true)) this.#startSoon(id);
-    const first = this.#first();
-    for (const id of this.#targets.keys()) {
+    const isDue = (id: string): boolean => this.#wishes.isDue(id) && !this.#active.has(id) && !this.#starting.has(id);
+    for (const id of this.#wishes.focus.keys()) if (isDue(id) && this.#hasRoom(true)) this.#startSoon(id);
+    const first = this.#wishes.first();
+    for (const id of this.#wishes.targets.keys()) {
       if (!isDue(id)) continue;
       if (!this.#hasRoom(first.has(id))) return;
       this.#startSoon(id);
     }
   }
 
-  /** The objects that are to be asked for now: the first that are wanted and not here. */
-  #first(): Set<string> {
-    const first = new Set<string>();
-    for (const id of this.#targets.keys()) {
-      if (first.size >= MAX_AT_ONCE) break;
-      if (!this.complete.has(id) && !this.isResting(id)) first.add(id);
-    }
-    return first;
-  }
-
   /** For `urgent` ones, listening for another object is given up. */
   #hasRoom(urgent: boolean): boolean {
     if (this.#going < MAX_OPEN) return true;
-    const first = this.#first();
-    const idle = urgent && [...this.#active.values()].findLast((one) => one.inFlight === 0 && !first.has(one.id) && !this.#focus.has(one.id));
+    const first = this.#wishes.first();
+    const idle = urgent && [...this.#active.values()].findLast((one) => one.inFlight === 0 && !first.has(one.id) && !this.#wishes.focus.has(one.id));
     if (!idle) return false;
     this.#stop(idle);
     return true;
@@ -208,7 +184,7 @@ export class Fetcher {
 
   #startSoon(id: string): void {
     this.#starting.add(id);
-    void this.#start(id, this.#targets.get(id) as Target).finally(() => {
+    void this.#start(id, this.#wishes.targets.get(id) as Target).finally(() => {
       this.#starting.delete(id);
       this.#look();
     });
@@ -219,7 +195,7 @@ export class Fetcher {
       const missing = Math.max(0, fileBytes(target.entry.size) - this.store.blobs.bytes(id));
       if (!(await this.hooks.makeRoom(missing, target))) return this.rest(id);
       const download = await Download.open(this.store.blobs, target.held, target.entry, this.#pace);
-      if (this.#isClosed || !this.#targets.has(id)) return await download.close(this.store.blobs);
+      if (this.#isClosed || !this.#wishes.targets.has(id)) return await download.close(this.store.blobs);
       this.#active.set(id, download);
       if (download.complete) this.#finish(download);
     } catch {
@@ -244,7 +220,7 @@ export class Fetcher {
 
   #plan(now: number, ready: Download[]): void {
     const urgent = ready.filter((one) => this.#isUrgent(one));
-    const first = this.#first();
+    const first = this.#wishes.first();
     // While a screen waits for something, nothing else is asked for.
     const asking = urgent.length > 0 ? urgent : ready.filter((one) => first.has(one.id) || one.inFlight > 0);
     for (const download of asking) {
@@ -260,11 +236,11 @@ export class Fetcher {
   }
 
   #isUrgent(download: Download): boolean {
-    return (this.#focus.get(download.id) ?? []).some((index) => !download.has(index));
+    return (this.#wishes.focus.get(download.id) ?? []).some((index) => !download.has(index));
   }
 
   #ask(download: Download, now: number, budget: number): void {
-    const first = this.#focus.get(download.id) ?? [];
+    const first = this.#wishes.focus.get(download.id) ?? [];
     // What is asked for again and what is asked for first are two asks.
     for (let ask = download.plan(now, budget, first); ask; ask = download.plan(now, budget, first)) {
       const again = ask.again || this.#interrupted.delete(download.id);
@@ -315,7 +291,7 @@ export class Fetcher {
     this.#guarded(download, () => download.save());
     if (download.failed) return;
     this.store.blobs.note(download.id, download.bytes);
-    this.complete.add(download.id);
+    this.#wishes.complete.add(download.id);
     this.#stop(download);
     this.hooks.completed(download.id);
   }
