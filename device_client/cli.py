@@ -261,7 +261,7 @@ def request_(study: str, layer: str | None, fetch: bool, as_json: bool) -> None:
         return
     meaning = {
         "ordered": "is ordered: it comes when the gateway has made what is not there yet",
-        "queued": "will be ordered as soon as `mpacs-device run` reaches the gateway",
+        "queued": "will be ordered by `mpacs-device run`, once the gateway is reached and has what the study lacks",
     }
     click.echo(f"layer {layer} {meaning[outcome['state']]}")
 

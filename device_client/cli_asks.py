@@ -3,7 +3,7 @@
 import re
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,14 @@ def _until(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 def _date(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     text = value.replace("/", "")
-    if text and not re.fullmatch(r"[0-9]{8}|[0-9]{8}-|-[0-9]{8}|[0-9]{8}-[0-9]{8}", text):
-        raise click.BadParameter("YYYYMMDD, YYYYMMDD-, -YYYYMMDD or YYYYMMDD-YYYYMMDD")
+    try:
+        if text and not re.fullmatch(r"[0-9]{8}|[0-9]{8}-|-[0-9]{8}|[0-9]{8}-[0-9]{8}", text, re.ASCII):
+            raise ValueError
+        days = [date.fromisoformat(day) for day in text.split("-") if day]
+    except ValueError:
+        raise click.BadParameter("YYYYMMDD, YYYYMMDD-, -YYYYMMDD or YYYYMMDD-YYYYMMDD") from None
+    if days != sorted(days):
+        raise click.BadParameter("a range of dates begins before it ends")
     return text
 
 

@@ -1,8 +1,10 @@
 """What a person sees on the terminal: nothing that it would obey; progress of what was asked for."""
 
 import pytest
+from click.testing import CliRunner
 
 from device_client import progress
+from device_client.cli import main
 
 
 def _study(**values):
@@ -57,3 +59,9 @@ def test_no_header_reaches_the_terminal_with_control_characters(capsys: pytest.C
 def test_progress_is_of_what_was_asked_for(layers: dict[str, tuple[int, int]], said: str) -> None:
     held = {name: {"received": received, "segments": segments} for name, (received, segments) in layers.items()}
     assert progress._state({"current": True, "settled": True, "shared": [], "series": [{"layers": held}]}) == said
+
+
+@pytest.mark.parametrize("date", ["yesterday", "20240231", "2024", "20240201-20240101", "٢٠٢٤٠١٠١"])
+def test_a_date_that_is_none_reaches_no_gateway(date, tmp_path):
+    done = CliRunner().invoke(main, ["search", "--date", date, "--state", str(tmp_path)])
+    assert done.exit_code == 2 and "--date" in done.stderr
