@@ -152,6 +152,28 @@ def test_a_zip_is_taken_wherever_its_names_lead(office: ImportOffice, tmp_path: 
     assert not Path("/tmp/absolute.dcm").exists()
 
 
+def test_pictures_in_a_zip_are_refused_where_nobody_says_whose_they_are(office: ImportOffice, tmp_path: Path) -> None:
+    picture = io.BytesIO()
+    Image.fromarray(np.full((9, 9), 5, np.uint8)).save(picture, "PNG")
+    entries = {
+        "a.png": picture.getvalue(),
+        "b.pdf": b"%PDF-1.4",
+        "c.dcm": sample(NAMES[0]).read_bytes(),
+        "r.txt": b"read me",
+    }
+    path = zipped(tmp_path / "mixed.zip", entries)
+    reports = {report.name.rpartition("!")[2]: report for report in office.take(path)}
+    assert {name: report.outcome.value for name, report in reports.items()} == {
+        "a.png": "refused",
+        "b.pdf": "refused",
+        "c.dcm": "new",
+        "r.txt": "skipped",
+    }
+    assert "name the patient" in reports["a.png"].detail and "PDF" in reports["b.pdf"].detail
+    (taken,) = office.take(zipped(tmp_path / "one.zip", {"a.png": entries["a.png"]}), subject=KIM)
+    assert taken.outcome is Outcome.NEW
+
+
 def test_zips_in_zips_to_a_depth(office: ImportOffice, tmp_path: Path) -> None:
     inner = zipped(tmp_path / "0.zip", {"one.dcm": sample(NAMES[0]).read_bytes()}).read_bytes()
     middle = zipped(tmp_path / "1.zip", {"inner.zip": inner}).read_bytes()

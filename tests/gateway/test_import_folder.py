@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,13 +102,16 @@ def test_what_is_refused_has_its_reason_beside_it(watched: Watched, office: Impo
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(watched.root / "nobodys.png")
     (watched.root / "bad.png").write_bytes((watched.root / "nobodys.png").read_bytes())
     (watched.root / "bad.png.json").write_text('{"Patient": "P-1"}')
-    shutil.copy(CT, watched.root / "good")
+    with zipfile.ZipFile(watched.root / "mixed.zip", "w") as archive:
+        archive.write(watched.root / "nobodys.png", "inside.png")
+        archive.write(CT, "ct.dcm")
     watched.look()
-    assert watched.names("done") == ["good"]
-    refused = ("bad.png", "cut.dcm", "nobodys.png", "notes.txt")
+    assert watched.names("done") == []
+    refused = ("bad.png", "cut.dcm", "mixed.zip", "nobodys.png", "notes.txt")
     reasons = {name: (watched.root / "refused" / f"{name}.reason.txt").read_text() for name in refused}
     assert "ends inside" in reasons["cut.dcm"] and "none of DICOM" in reasons["notes.txt"]
     assert "whose" in reasons["nobodys.png"] and "JSON" in reasons["bad.png"]
+    assert reasons["mixed.zip"].startswith("inside.png: refused: a PNG, and nothing says whose it is")
     assert watched.names("refused") == sorted([*refused, *(f"{name}.reason.txt" for name in refused)])
     assert office.counts() == (1, 1)
 

@@ -26,7 +26,7 @@ class Found:
     """As the operator knows it; for terminals, never for logs or paths."""
     kind: Kind
     is_named: bool
-    """Whether the operator named this very file, rather than a folder or archive around it."""
+    """Whether the operator named this very file, or an archive around it, rather than a folder."""
     on_medium: bool
     """Whether it lies beside a DICOMDIR: pictures there belong to a viewer, not to a patient."""
 
@@ -100,7 +100,8 @@ class Finder:
         elif kind.becomes_dicom and on_medium:
             yield Passed(name, False, f"a {kind.upper()} beside a DICOMDIR; name it by itself if it is the patient's")
         else:
-            yield Found(path, name, kind, is_named, on_medium)
+            # In an archive that somebody sent, a picture was sent on purpose; in a folder it may lie there by chance.
+            yield Found(path, name, kind, is_named or depth > 0, on_medium)
 
     def _zip(self, path: Path, name: str, depth: int) -> Iterator[Found | Passed]:
         if depth >= self._limits.depth:
