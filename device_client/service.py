@@ -104,6 +104,8 @@ class Service:
                     if event.get("study") in result["references"] and event.get("layer") == result["layer"]:
                         if event["event"] == "ordered":
                             return {**result, "state": "ordered"}
+                        if event.get("reason") == "busy":
+                            return result  # the gateway fetches what it lacks: it is asked again by itself
                         if event["event"] == "order-refused":
                             raise DeviceError(REFUSALS[event["reason"]])
         except TimeoutError:
