@@ -80,8 +80,6 @@ class Export:
         pictures, damaged = pictures_of(self._store, self._listed)
         if damaged:
             raise SealBroken("an object on the disk was changed")
-        if options.layer == "report":
-            pictures = [one for one in pictures if one.part.media in DOCUMENTS]
         chosen = [one for one in pictures if options.frame is None or one.part.frame + 1 == options.frame]
         if options.frame is not None and not chosen and not options.partial:
             raise NoSuchStudy(f"no picture has a frame {options.frame}")
@@ -187,7 +185,8 @@ class Export:
             return f"thumbnail.{extension}"
         frame = f".{picture.part.frame + 1}" if picture.multi_frame else ""
         level = f".level{self._options.level}" if self._options.level else ""
-        return f"{picture.instance}{frame}{level}.{extension}"
+        page = ".page1" if self._options.layer == "report" and picture.part.media not in DOCUMENTS else ""
+        return f"{picture.instance}{frame}{level}{page}.{extension}"
 
     def _write(self, name: str, pieces: Iterable[bytes]) -> None:
         path = self._options.to / name

@@ -14,6 +14,11 @@ from pydicom.multival import MultiValue
 # One element may not fill an announcement, and a sequence not a page.
 _VALUE_LIMIT_BYTES = 1024
 _SEQUENCE_LIMIT_BYTES = 4096
+_READ = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_WHOLE = frozenset({"OtherPatientIDs", "IssuerOfPatientID", "PatientID", "AccessionNumber", "StudyID", "AdmissionID"})
+"""Identifiers: whole or not at all, for the beginning of one may be another one."""
+_CUT = "…"
+_NAME = 0x00100010
 _CACHE_ENTRIES = 64
 DEFER_BYTES = 64 << 10
 """Longer values than this are never read into memory."""
@@ -128,6 +133,8 @@ class AttributeCache:
         # Without a value but with a length: too long to have been read, and nothing that a list shows.
         unread = {int(element.tag) for element in raw if element.value is None and element.length}
         chosen = [int(element.tag) for element in present if int(element.tag) not in unread]
+        if _NAME in unread:
+            more = {f"{_NAME:08X}": {"vr": "PN", "Value": [{"Alphabetic": _CUT}]}, **(more or {})}
         key = (tags, str(data.original_character_set), str(more), *((e.tag, e.VR, e.value) for e in raw))
         # Sequences of undefined length are parsed already and have no bytes to compare.
         cacheable = len(raw) == len(present)
@@ -150,5 +157,20 @@ def _encode(data: Dataset, tags: list[int], more: dict[str, Any]) -> bytes:
         single = Dataset({element.tag: element})
         encoded = single.to_json_dict(suppress_invalid_tags=True)
         limit = _SEQUENCE_LIMIT_BYTES if element.VR == "SQ" else _VALUE_LIMIT_BYTES
-        out.update({name: value for name, value in encoded.items() if len(json.dumps(value)) <= limit})
+        for name, value in encoded.items():
+            shown = _cut(value, limit) if element.VR in _READ and element.keyword not in _WHOLE else value
+            if len(json.dumps(shown)) <= limit:
+                out[name] = shown
     return json.dumps(out, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode("utf-8", "replace")
+
+
+def _cut(element: dict[str, Any], limit: int) -> dict[str, Any]:
+    """A text or name that is too long as far as it goes, with an ellipsis: a blank would say that there is none."""
+    value = (element.get("Value") or [""])[0]
+    groups = dict(value) if isinstance(value, dict) else {"": str(value)}
+    longest = max(map(len, groups.values()), default=0)
+    while len(json.dumps(element)) > limit and longest:
+        longest = longest * 7 // 8
+        short = {name: text if len(text) <= longest else text[:longest] + _CUT for name, text in groups.items()}
+        element = {**element, "Value": [short if isinstance(value, dict) else short[""]]}
+    return element

@@ -97,7 +97,7 @@ def test_show_prints_the_text_and_its_standing(received):
 def test_export_writes_text_html_and_pdf(received, tmp_path):
     to = tmp_path / "out"
     written = received.json("export", UID, "--to", str(to), "--layer", "report")
-    assert (written["pictures"], written["missing"]) == (3, 0)
+    assert (written["pictures"], written["missing"]) == (4, 0)
     files = sorted(str(path.relative_to(to)) for path in to.rglob("*") if path.is_file())
     assert files == sorted(
         [
@@ -106,12 +106,14 @@ def test_export_writes_text_html_and_pdf(received, tmp_path):
             f"{SR}/{SR}.1.html",
             f"{SR}/series.report.json",
             f"{DOC}/{DOC}.1.pdf",
+            f"{DOC}/{DOC}.1.page1.jpg",
             f"{DOC}/series.report.json",
         ]
     )
     assert (to / SR / f"{SR}.1.txt").read_text(encoding="utf-8") == TEXT
     assert (to / SR / f"{SR}.1.html").read_text(encoding="utf-8") == HTML
     assert (to / DOC / f"{DOC}.1.pdf").read_bytes() == b"%PDF-1.4"
+    assert (to / DOC / f"{DOC}.1.page1.jpg").read_bytes() == b"\xff\xd8first page"
 
 
 def test_a_damaged_report_is_not_shown(received):

@@ -185,3 +185,16 @@ def test_any_bytes_are_read_somehow(tmp_path: Path) -> None:
         for declared in (None, "ISO_IR 192", "\\ISO 2022 IR 149", "GB18030", "ISO_IR 13", "ISO_IR 166", "?", "\\\\"):
             header = read_header(file_with(tmp_path, name, declared))
             json.loads(header.study_attributes)
+
+
+def test_what_is_too_long_is_cut_where_one_sees_it(tmp_path: Path) -> None:
+    for letter in ("A", "가"):
+        name = letter * 2000 + "^Kim=" + "金" * 70 + "=김"
+        header = read_header(file_with(tmp_path, name.encode(), "ISO_IR 192", description=b"d" * 3000))
+        attributes = json.loads(header.study_attributes)
+        shown = attributes["00100010"]["Value"][0]
+        assert shown["Alphabetic"].startswith(letter * 60) and shown["Alphabetic"].endswith(letter + "…")
+        assert shown["Ideographic"].startswith("金" * 60) and shown["Phonetic"] == "김"
+        assert len(json.dumps(attributes["00100010"])) <= 1024
+        (description,) = attributes["00081030"]["Value"]
+        assert description.startswith("d" * 700) and description.endswith("d…")
