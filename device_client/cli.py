@@ -210,8 +210,8 @@ def show(study: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as JSON.")
 @state_option
 def export(study: str, to: Path, layer: str, frame: int | None, level: int, partial: bool, as_json: bool) -> None:
-    """Write pictures and attributes of STUDY as files; of --layer report its text, HTML and PDF, and a PDF's first page as a
-    small picture.
+    """Write pictures and attributes of STUDY as files; of --layer report its text, HTML and PDF, and a PDF's
+    first page as a small picture.
 
     Of --layer diagnostic every bit is written: PNG of 16 bits, or NPY where PNG has no form; what was added to stored
     values stands as `offset` in series.diagnostic.json. Levels from 2 on need the layer's first band alone.

@@ -162,6 +162,21 @@ def test_items_by_reference_are_resolved() -> None:
     assert "an item that is not in this document" in to_text(document_of(data, read_tree(data))).decode()
 
 
+def test_coordinates_say_their_type_their_points_and_the_image_they_are_on() -> None:
+    on = reports.image("1.2.3.4", 5, relationship="SELECTED FROM")
+    circle = reports.item("SCOORD", "Lesion", on, GraphicType="CIRCLE", GraphicData=[10, 20.5, 30, 20.5])
+    many = reports.item("SCOORD", "Rim", GraphicType="POLYLINE", GraphicData=list(range(40)))
+    volume = reports.item("SCOORD3D", "Box", GraphicType="ELLIPSOID", GraphicData=[1, 2, 3, 4, 5, -6.5])
+    data = reports.report("T", circle, many, volume)
+    document = document_of(data, read_tree(data))
+    text, html = to_text(document).decode(), to_html(document).decode()
+    for shown in (text.replace("\n  ", " "), html):
+        assert "circle of 2 points (column, row): (10, 20.5), (30, 20.5)" in shown
+        assert "polyline of 20 points (column, row): (0, 1), (2, 3)" in shown and "(22, 23) and 8 more" in shown
+        assert "ellipsoid of 2 points (x, y, z in mm): (1, 2, 3), (4, 5, -6.5)" in shown
+    assert "selected from: CT Image, frame 5 [1]" in text and "#instance=1.2.3.4&amp;frame=5" in html
+
+
 def test_images_are_links_and_numbered_references() -> None:
     data = reports.report("Keys", reports.image("1.2.3.4"), reports.image("1.2.3.5", 7), reports.image("1.2.3.6", 1, 2))
     document = document_of(data, read_tree(data))

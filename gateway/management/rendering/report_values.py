@@ -284,22 +284,25 @@ def _class_name(uid: str) -> str:
 
 
 def graphic(data: Dataset) -> str:
-    """SCOORD (PS3.3 section C.18.6): ``circle of 2 points``; a single point says where, column first."""
+    """SCOORD (PS3.3 section C.18.6): its type and its points, column first; a single point says where."""
     points = [_short(value) for value in _several(_value(data, "GraphicData"))]
-    return _figure(text(data, "GraphicType"), points, 2, "at column {}, row {}")
+    return _figure(text(data, "GraphicType"), points, 2, "at column {}, row {}", "column, row")
 
 
 def graphic_3d(data: Dataset) -> str:
     """SCOORD3D (PS3.3 section C.18.9): millimetres in the patient's coordinate system."""
     points = [_short(value) for value in _several(_value(data, "GraphicData"))]
-    return _figure(text(data, "GraphicType"), points, 3, "at x {}, y {}, z {} mm")
+    return _figure(text(data, "GraphicType"), points, 3, "at x {}, y {}, z {} mm", "x, y, z in mm")
 
 
-def _figure(kind: str, values: list[str], size: int, place: str) -> str:
+def _figure(kind: str, values: list[str], size: int, place: str, axes: str) -> str:
     figure = kind.strip().lower() or "figure"
     if len(values) == size:
         return f"{figure} {place.format(*values)}"
-    return f"{figure} of {len(values) // size} points"
+    points = [f"({', '.join(values[at : at + size])})" for at in range(0, len(values) - size + 1, size)]
+    if not points:
+        return f"{figure} without points"
+    return f"{figure} of {len(points)} points ({axes}): {numbers(points)}"
 
 
 def _short(value: Any) -> str:
