@@ -92,7 +92,9 @@ def quarantine_list(state: Any, as_json: bool) -> None:
 @json_option
 @state_option
 def quarantine_show(state: Any, id_: str, identity: bool, as_json: bool) -> None:
-    """Show one: why it is here, and what its header says. ID may be the beginning of an id.
+    """Show one: why it is here, what kind of file it is, what its header says, and what to do.
+
+    ID may be the beginning of an id.
 
     \b
     Example:
@@ -107,11 +109,27 @@ def quarantine_show(state: Any, id_: str, identity: bool, as_json: bool) -> None
             header = _header(kept, item, identity)
         except FileNotFoundError:
             header = {"unreadable": "its file is gone"}
-    described = _described(item)
+        told = {**_described(item), **_told(kept, item)}
+        layers = kept.layers(item)
     if as_json:
-        print_json({**described, "header": header})
+        print_json({**told, "layers": layers, "header": header})
         return
-    table(["", ""], [[name, str(value)] for name, value in {**described, **header}.items()])
+    states = {"layers": ", ".join(f"{layer}: {state}" for layer, state in layers.items())} if layers else {}
+    table(["", ""], [[name, str(value)] for name, value in {**told, **states, **header}.items()])
+
+
+def _told(kept: "Quarantine", item: "Item") -> dict[str, str]:
+    """What kind of file it is, what its reason means, and what to do."""
+    from gateway.management.quarantine_advice import advice, meaning
+    from gateway.middleware.importing.kinds import kind_of
+
+    kind = "hl7"
+    if item.what != "HL7 message":
+        try:
+            kind = kind_of(kept.file(item)).value
+        except OSError:
+            kind = "gone"
+    return {"kind": kind, "meaning": meaning(item), "advice": advice(item)}
 
 
 def _header(kept: "Quarantine", item: "Item", identity: bool) -> dict[str, str]:

@@ -90,6 +90,13 @@ class Quarantine:
         """Where its bytes lie, there or not."""
         return self._archive.root / item.path
 
+    def layers(self, item: Item) -> dict[str, str]:
+        """Of an instance that was not rendered: each layer that is over, with ``made`` or why it was not."""
+        if item.what != "not rendered":
+            return {}
+        with self._engine.connect() as connection:
+            return layers.over(connection, item.row)
+
     def message(self, item: Item) -> bytes:
         """An HL7 message as it came. Raises FileNotFoundError if it is gone."""
         with self._engine.connect() as connection:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,13 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from gateway.cli import main
-from gateway.management.index import arrivals_quarantine, arrivals_read
+from gateway.management.index import arrivals_quarantine, arrivals_read, layers
+from gateway.management.index.arrivals_rows import ConflictKind
+from gateway.management.quarantine import Item
+from gateway.management.quarantine_advice import advice, meaning
+from gateway.management.rendering.refusal import REASONS
 from gateway.middleware.importing.importer import Outcome
+from gateway.middleware.refusal import RefusalReason
 from gateway.middleware.summary import summarise
 from tests.support.gateways import RunningGateway
 from tests.support.import_office import ImportOffice, import_office
@@ -60,6 +66,8 @@ def fail_rendering(office: ImportOffice) -> int:
         row = arrivals_read.instance(connection, str(pydicom.dcmread(CT).SOPInstanceUID))
         assert row is not None
         arrivals_quarantine.set_instance_state(connection, [row.id], "failed", "decode")
+        layers.close(connection, "display", [row.id], "decode")
+        layers.close(connection, "thumbnail", [row.id])
     return row.id
 
 
@@ -76,9 +84,27 @@ def test_all_kinds_are_listed_and_shown(office: ImportOffice, tmp_path: Path) ->
         assert shown["header"]["TransferSyntaxUID"] == "1.2.840.10008.1.2.1 (Explicit VR Little Endian)"
         assert shown["header"]["Modality"] == "CT" and ("Rows" in shown["header"]) == (one["what"] != "refused")
         assert "CompressedSamples" not in str(shown) and "1.3.6.1.4.1.5962" not in str(shown)
+        assert shown["kind"] == "dicom" and shown["advice"] and shown["meaning"]
+        if one["what"] == "not rendered":
+            assert shown["header"]["SOPClassUID"] == "1.2.840.10008.5.1.4.1.1.2 (CT Image Storage)"
+            assert shown["meaning"] == "the pixel data is damaged" and "sent again" in shown["advice"]
+            assert shown["layers"] == {"display": "decode", "thumbnail": "made"}
         with_identity = cli(office, "show", one["id"], "--identity")
         assert with_identity["header"]["PatientName"] == "CompressedSamples^CT1"
     assert cli(office, "show", "ffff", code=1) is None and cli(office, "show", "", code=1) is None
+
+
+def test_each_reason_has_its_meaning_and_its_advice() -> None:
+    for reason in REASONS:
+        item = Item("d", "not rendered", reason, "", "", 0, 1, 1, "", 1)
+        assert meaning(item) and advice(item) != advice(replace(item, reason="?")), reason
+    for refusal in RefusalReason:
+        if refusal.quarantined:
+            item = Item("d", "refused", refusal.value, "", "", 0, 1, 1, "", 1)
+            assert advice(item) != advice(replace(item, reason="?")), refusal
+    for conflict in ConflictKind:
+        item = Item("d", "kept apart", f"conflict-{conflict.value}", "", "", 0, 1, 1, "", 1)
+        assert advice(item) != advice(replace(item, reason="?")), conflict
 
 
 def test_a_refused_file_is_refused_again_or_taken(office: ImportOffice, tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ def reopen(connection: Connection, instance_ids: Collection[int], layer: Stage) 
         connection.execute(sa.delete(layers_over).where(those, layers_over.c.layer == layer))
 
 
+def over(connection: Connection, instance_id: int) -> dict[str, str]:
+    """Of one instance each layer that is over: ``made``, or the reason why not."""
+    query = sa.select(layers_over.c.layer, layers_over.c.reason).where(layers_over.c.instance_id == instance_id)
+    return {
+        str(row.layer): str(row.reason) or "made" for row in connection.execute(query.order_by(layers_over.c.layer))
+    }
+
+
 def reasons(connection: Connection, study_id: int, layer: Stage) -> dict[int, str]:
     """For each instance of a study of which the layer is over: empty, or why it was refused."""
     query = sa.select(layers_over.c.instance_id, layers_over.c.reason).join(
