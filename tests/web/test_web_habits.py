@@ -188,6 +188,23 @@ def test_text_that_was_guessed_is_marked(page: Page, gateway: RunningGateway, tm
     assert not faults(page) and not sticks_out(page)
 
 
+def test_a_new_version_is_offered_and_taken(page: Page, gateway: RunningGateway) -> None:
+    """The shell stays as it is until the reader agrees; then the new one runs, and the store is as it was."""
+    page.wait_for_function("() => navigator.serviceWorker.ready.then(() => true)")
+    script = gateway.folder.parent / "web" / "sw.js"
+    script.write_text(re.sub(r'"version":"[0-9a-f]+"', '"version":"0123456789abcdef"', script.read_text()))
+    gateway.restart()
+    page.reload()
+    offer = page.locator(".banner.info")
+    expect(offer).to_contain_text("A new version is ready.", timeout=30_000)
+    assert not faults(page)
+    with page.expect_navigation():
+        offer.locator("button").click()
+    expect(page.locator(".row-link").first).to_be_visible()
+    kept = page.evaluate("() => caches.keys()")
+    assert kept == ["mpacs-shell-0123456789abcdef"]
+
+
 FRAMES = """async () => {
   const times = [];
   let last = performance.now();
@@ -222,20 +239,3 @@ def test_a_hundred_studies_scroll(page: Page, gateway: RunningGateway, tmp_path:
     page.locator("input[type=search]").fill("no77x")
     expect(page.locator(".row-link")).to_have_count(1)
     assert not faults(page)
-
-
-def test_a_new_version_is_offered_and_taken(page: Page, gateway: RunningGateway) -> None:
-    """The shell stays as it is until the reader agrees; then the new one runs, and the store is as it was."""
-    page.wait_for_function("() => navigator.serviceWorker.ready.then(() => true)")
-    script = gateway.folder.parent / "web" / "sw.js"
-    script.write_text(re.sub(r'"version":"[0-9a-f]+"', '"version":"0123456789abcdef"', script.read_text()))
-    gateway.restart()
-    page.reload()
-    offer = page.locator(".banner.info")
-    expect(offer).to_contain_text("A new version is ready.", timeout=30_000)
-    assert not faults(page)
-    with page.expect_navigation():
-        offer.locator("button").click()
-    expect(page.locator(".row-link").first).to_be_visible()
-    kept = page.evaluate("() => caches.keys()")
-    assert kept == ["mpacs-shell-0123456789abcdef"]
