@@ -13,6 +13,7 @@ export const TAG = {
   ModalitiesInStudy: '00080061',
   StudyDescription: '00081030',
   SeriesDescription: '0008103E',
+  ReferencedSOPInstanceUID: '00081155',
   RecommendedDisplayFrameRate: '00082144',
   PatientName: '00100010',
   PatientID: '00100020',

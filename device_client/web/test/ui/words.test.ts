@@ -1,11 +1,12 @@
 /** Dates, ages, sizes and names as they are said. */
 
 import { describe, expect, test } from 'vitest';
+import type { ReportInfo } from '../../src/api';
 import { dateOf, isGuessed, modalities, names, patientName, sexAndAge, studyTitle } from '../../src/ui/dicom';
 import { age, bytes, date, day, time } from '../../src/ui/format';
 import { en } from '../../src/ui/i18n/en';
 import { ko } from '../../src/ui/i18n/ko';
-import { statusOf } from '../../src/ui/report/status';
+import { newestFirst, replacedBy, statusOf } from '../../src/ui/report/status';
 import { dataSet, study } from './made';
 
 const MINUTE = 60_000;
@@ -126,6 +127,30 @@ describe('how far a report may still change', () => {
     [{ CompletionFlag: 'COMPLETE', VerificationFlag: 'VERIFIED', PredecessorDocumentsSequence: [{}] }, 'amended'],
   ])('%j', (flags, status) => {
     expect(statusOf(dataSet(flags))).toBe(status);
+  });
+});
+
+describe('several reports', () => {
+  const report = (instance: string, written: string, earlier: string[] = []): ReportInfo => ({
+    id: `o/${instance}`,
+    instance,
+    series: '1',
+    media: ['text/html'],
+    bytes: 1,
+    attributes: dataSet({
+      ContentDate: written,
+      PredecessorDocumentsSequence: earlier.map((uid) => dataSet({ ReferencedSOPInstanceUID: uid })),
+    }),
+  });
+  const all = [report('1.1', '20260101'), report('1.2', '20260102', ['1.1', '9.9']), report('1.3', '')];
+
+  test('what another one names as its predecessor was replaced; nothing replaces itself', () => {
+    expect(all.map(({ instance }) => replacedBy(all).has(instance))).toEqual([true, false, false]);
+    expect(replacedBy([report('1.1', '', ['1.1'])]).size).toBe(0);
+  });
+
+  test('the newest first, those without a date last', () => {
+    expect(newestFirst(all).map(({ instance }) => instance)).toEqual(['1.2', '1.1', '1.3']);
   });
 });
 

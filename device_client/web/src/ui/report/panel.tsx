@@ -10,13 +10,14 @@ import { Icon } from '../icons';
 import { Failure, IconButton, Spinner } from '../parts/parts';
 import { closeReport, go, type StudyRoute } from '../route';
 import { Body } from './body';
-import { newestFirst, statusOf, titleOf, writtenAt } from './status';
+import { newestFirst, replacedBy, statusOf, titleOf, writtenAt } from './status';
 
 type Answer = { reports: ReportInfo[] } | { error: unknown } | undefined;
 
-export function StatusMark({ report }: { report: ReportInfo }): JSX.Element | null {
+function StatusMark({ report, replaced }: { report: ReportInfo; replaced: ReadonlySet<string> }): JSX.Element | null {
   const w = words.value.report;
-  const status = statusOf(report.attributes);
+  // Whatever it was when it was written: nobody should act on it any more.
+  const status = replaced.has(report.instance) ? 'replaced' : statusOf(report.attributes);
   return status ? <span class={`mark ${status}`}>{w[status]}</span> : null;
 }
 
@@ -27,6 +28,7 @@ function facts(report: ReportInfo): string {
 
 function Choices(props: { reports: ReportInfo[]; chosen: number; onChoose: (index: number) => void }): JSX.Element {
   const w = words.value;
+  const replaced = replacedBy(props.reports);
   return (
     <nav class="report-list" aria-label={w.report.list}>
       {props.reports.map((report, index) => (
@@ -38,7 +40,7 @@ function Choices(props: { reports: ReportInfo[]; chosen: number; onChoose: (inde
           onClick={() => props.onChoose(index)}
         >
           <span>{titleOf(report.attributes, w)}</span>
-          <StatusMark report={report} />
+          <StatusMark report={report} replaced={replaced} />
           <span class="report-date">{facts(report)}</span>
         </button>
       ))}
@@ -95,7 +97,7 @@ export function ReportPanel(props: { study: StudyItem; chosen: number; route: St
           </h2>
           {report && (
             <p>
-              <StatusMark report={report} /> {facts(report)}
+              <StatusMark report={report} replaced={replacedBy(reports ?? [])} /> {facts(report)}
             </p>
           )}
         </div>

@@ -1,4 +1,4 @@
-/** How far a report may still change, from its flags (PS3.3 section C.17.2): in doubt it may. */
+/** How far a report may still change, from its flags (PS3.3 section C.17.2): in doubt it may. And what replaced it. */
 
 import type { DataSet, ReportInfo } from '../../api';
 import { dateOf, items, text } from '../dicom';
@@ -14,6 +14,16 @@ export function statusOf(data: DataSet): Status | undefined {
   if (preliminary === 'PRELIMINARY' || completion === 'PARTIAL') return 'preliminary';
   if (preliminary !== 'FINAL' && verification !== 'VERIFIED') return 'preliminary';
   return items(data, 'PredecessorDocumentsSequence').length > 0 ? 'amended' : 'final';
+}
+
+/** Instances that another report of the study names as its predecessors: they were replaced. */
+export function replacedBy(reports: readonly ReportInfo[]): Set<string> {
+  const named = reports.flatMap((report) =>
+    items(report.attributes, 'PredecessorDocumentsSequence')
+      .map((item) => text(item, 'ReferencedSOPInstanceUID'))
+      .filter((uid) => uid !== report.instance),
+  );
+  return new Set(named);
 }
 
 export function titleOf(data: DataSet, words: Words): string {

@@ -161,6 +161,7 @@ export const en = {
     preliminary: 'Preliminary',
     final: 'Final',
     amended: 'Amended',
+    replaced: 'Replaced',
     partial: 'Incomplete',
     unverified: 'Not verified',
     none: 'No report yet',

@@ -161,6 +161,7 @@ export const ko: Words = {
     preliminary: '예비 판독',
     final: '최종 판독',
     amended: '수정 판독',
+    replaced: '대체된 판독',
     partial: '미완료',
     unverified: '미확인',
     none: '아직 판독문이 없습니다',
