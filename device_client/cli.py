@@ -214,7 +214,9 @@ def export(study: str, to: Path, layer: str, frame: int | None, level: int, part
     first page as a small picture.
 
     Of --layer diagnostic every bit is written: PNG of 16 bits, or NPY where PNG has no form; what was added to stored
-    values stands as `offset` in series.diagnostic.json. Levels from 2 on need the layer's first band alone.
+    values stands as `offset` in series.diagnostic.json. Levels from 2 on need the layer's first band alone. Frames of
+    lossy sources stay as they were coded, but JPEG of 12 bits and JPEG-LS, which few programs open, become PNG of their
+    values; the DICOM files themselves are --layer original.
 
     Example: mpacs-device export 1.2.840 --to ./out --layer display
     """

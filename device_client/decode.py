@@ -48,10 +48,11 @@ def decode(data: bytes, level: int, rows: int, columns: int, photometric: str) -
         values = decode_codestream(codestream.reduced(data, level))
     except RuntimeError:
         raise Malformed("a frame that does not decode") from None
-    return _file(values, photometric)
+    return file_of(values, photometric)
 
 
-def _file(values: NDArray[Any], photometric: str) -> Decoded:
+def file_of(values: NDArray[Any], photometric: str) -> Decoded:
+    """Values of a frame as a file, see ``decode``."""
     rows, columns = values.shape[:2]
     if values.ndim == 2 and values.dtype.itemsize <= 2:
         offset = -int(np.iinfo(values.dtype).min)

@@ -108,7 +108,7 @@ class ViewerMissing(DeviceError):
     def __init__(self) -> None:
         """Say how to install them."""
         super().__init__(
-            "decoding the layer diagnostic needs numpy, Pillow and OpenJPEG: install them with "
+            "decoding the layer diagnostic needs numpy, Pillow, OpenJPEG and imagecodecs: install them with "
             "`pip install 'mpacs-edge[viewer]'`"
         )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from device_client import attributes
+from device_client import attributes, decode_coded
 from device_client.errors import DeviceError, ViewerMissing
 from device_client.pictures import Picture
 from device_client.reader import ObjectReader
@@ -14,7 +14,7 @@ from wire.errors import Malformed
 from wire.messages import ObjectEntry
 
 OWN = {"image/jpeg": "jpg", "image/jls": "jls", "image/jp2": "j2k", "image/jphc": "jphc"}
-"""Frames of lossy sources are written as they were coded."""
+"""Frames of lossy sources are written as they were coded, where most programs open that."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read(reader: ObjectReader, frame: Frame, level: int) -> Written:
     if not frame.is_banded:
         if level:
             raise DeviceError(f"a frame is kept in its source's own coding ({part.media}), which has no lower levels")
-        return Written(OWN.get(part.media, "bin"), data, {"level": 0, "offset": None})
+        return _own(part.media, data, attributes.text(frame.base.attributes, "PhotometricInterpretation"))
     stream = codestream.parse(data)
     if level > stream.decompositions:
         raise DeviceError(f"a frame has {stream.decompositions} lower resolutions: choose a level up to that")
@@ -92,6 +92,14 @@ def read(reader: ObjectReader, frame: Frame, level: int) -> Written:
     made = decode(data, level, rows, columns, attributes.text(tags, "PhotometricInterpretation"))
     about = {"level": level, "rows": made.rows, "columns": made.columns, "offset": made.offset}
     return Written(made.extension, made.data, {**about, "stored": "pixel - offset", "spacing_factor": 2**level})
+
+
+def _own(media: str, data: bytes, photometric: str) -> Written:
+    """A frame in its source's own coding: as it is, or decoded where few programs would open it."""
+    if decode_coded.is_rarely_opened(media, data) and (made := decode_coded.decode(media, data, photometric)):
+        about = {"level": 0, "rows": made.rows, "columns": made.columns, "offset": 0}
+        return Written(made.extension, made.data, {**about, "stored": "pixel - offset"})
+    return Written(OWN.get(media, "bin"), data, {"level": 0, "offset": None})
 
 
 def _number(tags: dict[str, Any], keyword: str) -> int:

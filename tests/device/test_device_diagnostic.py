@@ -1,5 +1,6 @@
 """The layer ``diagnostic`` on a device: every bit as a file, lower resolutions from the first band alone."""
 
+import io
 import json
 import os
 import sys
@@ -10,8 +11,10 @@ import pydicom
 import pytest
 from device_gateway import Study, study_attributes
 from PIL import Image
+from pydicom.encaps import generate_frames
 
 from benchmarks.studies import real_file
+from device_client import decode_coded
 from tests.support import wavelet
 from wire import codestream
 
@@ -124,6 +127,23 @@ def test_frames_of_lossy_sources_are_written_as_they_are(gateway, enrolled, slic
     assert written["pictures"] == 2 and (tmp_path / CT / f"{CT}.99.jpg").read_bytes() == b"\xff\xd8 a JPEG"
     refused = enrolled.call("export", UID, "--to", str(tmp_path), "--layer", "diagnostic", "--level", "2", code=1)
     assert "own coding" in refused.stderr
+
+
+def test_frames_that_few_programs_open_become_png(gateway, enrolled, slices, tmp_path):
+    data = pydicom.dcmread(real_file("JPEG-lossy.dcm"))
+    twelve = next(generate_frames(data.PixelData, number_of_frames=1))
+    with pytest.raises(OSError):
+        Image.open(io.BytesIO(twelve)).load()
+    near = bytes(imagecodecs.jpegls_encode(slices[0].view(np.uint16), level=2))
+    offer(gateway, slices[:1], own=[(twelve, "image/jpeg")])
+    enrolled.call("run", "--once", "--timeout", "10", "--layer", "diagnostic")
+    enrolled.call("export", UID, "--to", str(tmp_path), "--layer", "diagnostic")
+    np.testing.assert_array_equal(read(tmp_path / CT / f"{CT}.99.png"), imagecodecs.jpeg8_decode(twelve))
+    told = json.loads((tmp_path / CT / "series.diagnostic.json").read_text())
+    assert [one["offset"] for one in told if one["file"] == f"{CT}.99.png"] == [0]
+    made = decode_coded.decode("image/jls", near, "MONOCHROME2")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(made.data))), imagecodecs.jpegls_decode(near))
+    assert decode_coded.decode("image/jpeg", twelve[:90], "MONOCHROME2") is None
 
 
 def test_a_frame_of_another_size_than_told_is_refused(gateway, enrolled, slices, tmp_path):
