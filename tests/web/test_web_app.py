@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from benchmarks.studies import HONG, LEE, Made, demo_report, demo_studies
+from benchmarks.studies import HONG, LEE, Made, demo_report, demo_studies, real_file
 from tests.support import videos
 from tests.support.browsers import PHONE, TABLET, Screen, new_page
 from tests.support.gateways import RunningGateway
@@ -178,12 +178,23 @@ def test_a_video_plays_where_the_browser_can(browser: Browser, gateway: RunningG
         made.SOPInstanceUID += f".{number}"
         made.SeriesNumber = number
         gateway.store([videos.save(made, tmp_path / f"{number}.dcm")])
+    # A picture of the same series as the first one.
+    picture = pydicom.dcmread(real_file("examples_rgb_color.dcm"))
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "StudyDate", "Modality"):
+        setattr(picture, keyword, made.get(keyword))
+    picture.SeriesInstanceUID, picture.SeriesNumber = made.SeriesInstanceUID.removesuffix("2") + "1", 1
+    picture.SOPInstanceUID = picture.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID + ".9"
+    gateway.store([videos.save(picture, tmp_path / "picture.dcm")])
     page = new_page(browser, locale="en-GB")
     page.goto(gateway.cli("invite", f"patient:{LEE.identifier}", json=True)["uri"])
     page.locator("form button[type=submit]").click()
     row = page.locator(".row-link", has_text="2 videos")
     expect(row.locator(".row-state")).to_have_text("Fetched when opened")
     row.click()
+    expect(page.get_by_test_id("slice")).to_have_text("1 / 1")
+    expect(page.locator(".placeholder")).to_have_count(0)
+    expect(page.locator(".series")).to_have_count(3)
+    page.locator(".series").nth(1).click()
     film = page.get_by_test_id("film")
     expect(film).to_be_visible()
     expect(page.locator(".warning")).to_have_text("Not for primary diagnosis")
@@ -191,8 +202,8 @@ def test_a_video_plays_where_the_browser_can(browser: Browser, gateway: RunningG
     assert film.evaluate("film => [film.videoWidth, film.videoHeight]") == [videos.COLUMNS, videos.ROWS]
     assert page.evaluate(_NOTES_ARE_ABOVE)
     assert not faults(page) and not sticks_out(page)
-    page.locator(".series").nth(1).click()
+    page.locator(".series").nth(2).click()
     expect(page.locator(".placeholder")).to_contain_text("cannot play this video (MPEG-2)")
-    expect(page.locator(".series").nth(0).locator(".bar")).to_have_count(0)
+    expect(page.locator(".series").nth(1).locator(".bar")).to_have_count(0)
     assert not faults(page) and not sticks_out(page)
     page.context.close()

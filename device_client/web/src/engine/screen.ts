@@ -6,7 +6,7 @@ import { type ContentsCache, type Look, opening } from './contents';
 import { number, TAG } from './datasets';
 import type { Group, StudyObject } from './groups';
 import type { Picture } from './reader';
-import { everySegment, videoObjects } from './videos';
+import { everySegment, openedVideos } from './videos';
 import type { Viewer } from './viewer';
 
 const UPDATE_MS = 100;
@@ -56,7 +56,7 @@ export class Screen implements Viewer {
 
   /** What is fetched whatever the policy says: the frames of this series, and its videos. */
   objects(): StudyObject[] {
-    return [...this.#pictures(), ...videoObjects(this.group, this.series)];
+    return [...this.#pictures(), ...openedVideos(this.group, this.series)];
   }
 
   /** The objects that hold the frames of this series. */
@@ -101,7 +101,7 @@ export class Screen implements Viewer {
       if (!place || this.state.here[index]) continue;
       add(place.object.id, Array.from({ length: place.last - place.first + 1 }, (_, step) => place.first + step));
     }
-    for (const object of videoObjects(this.group, this.series)) add(object.id, everySegment(object));
+    for (const object of openedVideos(this.group, this.series)) add(object.id, everySegment(object));
     return wanted;
   }
 

@@ -15,8 +15,17 @@ const STALLED_S = 20;
 /** Decrypted at once; the browser keeps the pieces, on the disk where they are many. */
 const PIECE_BYTES = 4 * 1024 * 1024;
 
+function hasPictures(group: Group, series: readonly string[]): boolean {
+  return group.objects.some(({ entry, series: uids }) => entry.layer === 'display' && uids.some((uid) => series.includes(uid)));
+}
+
+/** Videos that are fetched when their series is opened: of one that has pictures too, each is asked for by itself. */
+export function openedVideos(group: Group, series: string): StudyObject[] {
+  return hasPictures(group, [series]) ? [] : videoObjects(group, series);
+}
+
 /** Videos of a series, by the announcement alone. */
-export function videoObjects(group: Group, series: string): StudyObject[] {
+function videoObjects(group: Group, series: string): StudyObject[] {
   return group.objects.filter(({ entry, series: uids }) => entry.layer === 'video' && uids.includes(series));
 }
 
@@ -25,11 +34,12 @@ export function everySegment({ entry }: StudyObject): number[] {
   return Array.from({ length: segmentCount(entry.size) }, (_, index) => index);
 }
 
-/** Somebody who needs the headers of some objects, and no more of them. */
-class HeaderViewer implements Viewer {
+/** Somebody who needs certain segments of some objects. */
+class ObjectViewer implements Viewer {
   constructor(
     readonly study: string,
     private readonly wanted: StudyObject[],
+    private readonly segments: (object: StudyObject) => number[],
   ) {}
 
   objects(): StudyObject[] {
@@ -37,7 +47,7 @@ class HeaderViewer implements Viewer {
   }
 
   focus(): Map<string, number[]> {
-    return new Map(this.wanted.map((object) => [object.id, opening(object)]));
+    return new Map(this.wanted.map((object) => [object.id, this.segments(object)]));
   }
 
   regroup(): void {
@@ -51,6 +61,13 @@ class HeaderViewer implements Viewer {
   close(): void {
     // Nothing is held.
   }
+}
+
+/** Done while somebody looks. */
+async function seen<T>(household: Household, viewer: Viewer, work: () => Promise<T>): Promise<T> {
+  household.screens.add(viewer);
+  household.changed();
+  return work().finally(() => household.hide(viewer));
 }
 
 /** What `look` finds, as soon as it does; ApiError missing if nothing of the objects comes any more. */
@@ -79,27 +96,23 @@ async function stream(household: Household, object: StudyObject): Promise<Pictur
 
 export async function videos(household: Household, study: string, series: string): Promise<VideoInfo[]> {
   const objects = videoObjects(household.find(study), series);
-  const viewer = new HeaderViewer(study, objects);
-  household.screens.add(viewer);
-  household.changed();
-  try {
+  return seen(household, new ObjectViewer(study, objects, opening), async () => {
     const found: VideoInfo[] = [];
     for (const object of objects) {
       const { part, attributes } = await awaited(household, [object], () => stream(household, object));
       found.push({ id: object.id, media: part.media, bytes: part.length, lossy: part.lossy, ratio: part.ratio_x100 / 100, attributes });
     }
     return found;
-  } finally {
-    household.hide(viewer);
-  }
+  });
 }
 
-/** All of a stream, verified and decrypted; its series is to be open, or nobody fetches it. */
+/** All of a stream, verified and decrypted. Where its series has pictures too, only this fetches it. */
 export async function video(household: Household, study: string, id: string): Promise<Blob> {
   const object = household.find(study).objects.find((one) => one.id === id && one.entry.layer === 'video');
   if (!object) throw new ApiError('gone');
-  const { part, start, end } = await awaited(household, [object], async () =>
-    household.fetcher.complete.has(id) ? stream(household, object) : null,
+  const viewer = new ObjectViewer(study, hasPictures(household.find(study), object.series) ? [object] : [], everySegment);
+  const { part, start, end } = await seen(household, viewer, () =>
+    awaited(household, [object], async () => (household.fetcher.complete.has(id) ? stream(household, object) : null)),
   );
   const pieces: Blob[] = [];
   for (let at = start; at < end; at += PIECE_BYTES) {

@@ -21,7 +21,8 @@ function Choice(props: { study: StudyItem; series: SeriesItem; chosen: boolean; 
   useEffect(() => {
     if (props.chosen) button.current?.scrollIntoView({ block: 'nearest', inline: 'nearest' });
   }, [props.chosen]);
-  const display = props.series.layers.filter((layer) => layer.layer === 'display');
+  const kind = props.series.frames > 0 ? 'display' : 'video';
+  const display = props.series.layers.filter((layer) => layer.layer === kind);
   const total = display.reduce((sum, layer) => sum + layer.totalBytes, 0);
   const received = display.reduce((sum, layer) => sum + layer.receivedBytes, 0);
   const title = seriesTitle(props.series);
@@ -47,7 +48,7 @@ export function Strip(props: {
     <nav class="strip" aria-label={words.value.viewer.seriesStrip}>
       {props.series.map((series, index) => (
         <Choice
-          key={series.uid}
+          key={`${series.uid} ${series.frames > 0}`}
           study={props.study}
           series={series}
           chosen={index === props.chosen}

@@ -125,10 +125,16 @@ function Pictures(props: { study: StudyItem; all: readonly SeriesItem[]; chosen:
   );
 }
 
+/** What there is to see of a series: its pictures, and its videos apart from them. */
+function shownParts(series: SeriesItem): SeriesItem[] {
+  const parts = series.frames > 0 && series.videos > 0 ? [{ ...series, videos: 0 }, { ...series, frames: 0 }] : [series];
+  return parts.filter(({ frames, videos }) => frames + videos > 0);
+}
+
 function Opened({ study, route }: { study: StudyItem; route: StudyRoute }): JSX.Element {
   const api = useApi();
   const w = words.value;
-  const all = study.series.filter((series) => series.frames > 0 || series.videos > 0);
+  const all = study.series.flatMap(shownParts);
   const chosen = Math.min(route.series ?? 0, Math.max(0, all.length - 1));
   const reports = route.report !== undefined;
   useTitle(studyTitle(study, w));
