@@ -7,6 +7,8 @@ import socket
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.broker.cast import VICTIMS_DOCTOR, VICTIMS_HEAD, Cast, segment
 from tests.broker.raw import ACCEPTED, CONNACK, Raw, connect_packet, length, publish_packet, text
 from tests.support.broker_process import wait_until
@@ -32,6 +34,7 @@ def websocket_frame(payload: bytes) -> bytes:
     return b"\x82\xfe" + len(payload).to_bytes(2, "big") + bytes(4) + payload
 
 
+@pytest.mark.long
 def test_amqtt_spins_on_a_truncated_packet_over_websocket(stock: StockAmqtt, cast: Cast) -> None:
     with socket.create_connection((stock.host, stock.ws_port), 5) as connection:
         key = base64.b64encode(bytes(16)).decode()
@@ -124,6 +127,7 @@ def churn(broker: RunningBroker, cast: Cast) -> list[int]:
     return received
 
 
+@pytest.mark.long
 def test_amqtt_loses_messages_while_another_subscribes(stock: StockAmqtt, cast: Cast) -> None:
     assert min(churn(stock, cast)) < 2000
 
@@ -154,6 +158,7 @@ def still_open(connections: list[socket.socket]) -> int:
     return number
 
 
+@pytest.mark.long
 def test_amqtt_keeps_300_silent_connections(stock: StockAmqtt, cast: Cast) -> None:
     connections = silent_connections(stock, 300)
     assert answers_within(stock, cast.victim, 10)

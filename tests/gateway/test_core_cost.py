@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -50,6 +51,7 @@ def _values(device: Device) -> dict[str, object]:
     return {name: getattr(device, name) for name in Device.__slots__}
 
 
+@pytest.mark.long
 def test_idle_and_change_with_thousands_of_profiles(tmp_path: Path) -> None:
     gateway = RunningGateway(tmp_path / "state", settings={"delivery": {"settle_s": 0.5}})
     gateway.init()

@@ -98,7 +98,7 @@ def test_a_real_device_erases_all_and_says_so(gateway: RunningGateway, tmp_path:
     assert again.returncode == 1 and "enrol" in again.stderr
 
 
-@pytest.mark.parametrize("cut", ["after the note", "amid its keys"])
+@pytest.mark.parametrize("cut", [pytest.param("after the note", marks=pytest.mark.long), "amid its keys"])
 def test_a_wipe_that_was_cut_goes_on(gateway: RunningGateway, tmp_path: Path, cut: str) -> None:
     device = RunningDevice(tmp_path / "device", gateway, "ward:W3")
     (device.folder / "wiping").write_bytes(b"")
@@ -111,17 +111,52 @@ def test_a_wipe_that_was_cut_goes_on(gateway: RunningGateway, tmp_path: Path, cu
     assert left_in(device.folder) <= {"lock"}
 
 
+# ── links and devices that are not taken any more ─────────────────────────────────────────────────────────────────
+
+
+def enrol(folder: Path, uri: str) -> subprocess.CompletedProcess[str]:
+    command = [program("mpacs-device"), "--state", str(folder), "enrol", uri]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_link_that_was_used_is_refused_with_its_reason(gateway: RunningGateway, tmp_path: Path) -> None:
+    uri = gateway.cli("invite", "ward:W3", json=True)["uri"]
+    first = enrol(tmp_path / "first", uri)
+    assert first.returncode == 0, first.stderr
+    before = len(gateway.cli("devices", json=True))
+    second = enrol(tmp_path / "second", uri)
+    assert second.returncode == 1
+    assert "it was used already" in second.stderr and "ask for a new one" in second.stderr
+    # It learns so by the end of its login, not by waiting until the link ends.
+    assert "did not answer" not in second.stderr
+    assert not (tmp_path / "second" / "identity.json").exists()
+    assert len(gateway.cli("devices", json=True)) == before
+
+
+def test_a_revoked_device_says_so_while_it_runs_and_after(gateway: RunningGateway, tmp_path: Path) -> None:
+    device = RunningDevice(tmp_path / "device", gateway, "ward:W3")
+    with device:
+        device.wait_line("connected")
+        gateway.cli("revoke", device.credentials()[1], "--yes")
+        device.wait_line("it was very likely revoked")
+        assert "stays readable here until" in device.log
+        assert "seal-broken" not in device.log
+    asked = subprocess.run(
+        [program("mpacs-device"), "--state", str(device.folder), "studies", "--json"], capture_output=True, text=True
+    )
+    assert asked.returncode == 0
+    assert "shut out" in asked.stderr and "new enrolment link" in asked.stderr
+
+
 # ── an operator's word ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def careful(gateway: RunningGateway) -> Iterator[RunningGateway]:
-    """The same gateway, where an operator confirms."""
+@pytest.fixture(scope="module")
+def careful(gateway: RunningGateway) -> RunningGateway:
+    """The same gateway, where an operator confirms from here on."""
     gateway.configure({"enrolment": {"confirm": "operator"}})
     gateway.restart()
-    yield gateway
-    gateway.configure({"enrolment": {"confirm": "none"}})
-    gateway.restart()
+    return gateway
 
 
 def test_a_device_waits_until_it_is_confirmed(careful: RunningGateway, tmp_path: Path) -> None:
@@ -175,40 +210,3 @@ def test_a_stranger_with_the_same_code_does_not_take_the_place(careful: RunningG
     careful.cli("devices", "confirm", listed(careful, name="first")[0]["fingerprint"])
     first.join(60)
     assert len(found) == 1 and listed(careful, name="first", state="active")
-
-
-# ── links and devices that are not taken any more ─────────────────────────────────────────────────────────────────
-
-
-def enrol(folder: Path, uri: str) -> subprocess.CompletedProcess[str]:
-    command = [program("mpacs-device"), "--state", str(folder), "enrol", uri]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
-def test_a_link_that_was_used_is_refused_with_its_reason(gateway: RunningGateway, tmp_path: Path) -> None:
-    uri = gateway.cli("invite", "ward:W3", json=True)["uri"]
-    first = enrol(tmp_path / "first", uri)
-    assert first.returncode == 0, first.stderr
-    before = len(gateway.cli("devices", json=True))
-    second = enrol(tmp_path / "second", uri)
-    assert second.returncode == 1
-    assert "it was used already" in second.stderr and "ask for a new one" in second.stderr
-    # It learns so by the end of its login, not by waiting until the link ends.
-    assert "did not answer" not in second.stderr
-    assert not (tmp_path / "second" / "identity.json").exists()
-    assert len(gateway.cli("devices", json=True)) == before
-
-
-def test_a_revoked_device_says_so_while_it_runs_and_after(gateway: RunningGateway, tmp_path: Path) -> None:
-    device = RunningDevice(tmp_path / "device", gateway, "ward:W3")
-    with device:
-        device.wait_line("connected")
-        gateway.cli("revoke", device.credentials()[1], "--yes")
-        device.wait_line("it was very likely revoked")
-        assert "stays readable here until" in device.log
-        assert "seal-broken" not in device.log
-    asked = subprocess.run(
-        [program("mpacs-device"), "--state", str(device.folder), "studies", "--json"], capture_output=True, text=True
-    )
-    assert asked.returncode == 0
-    assert "shut out" in asked.stderr and "new enrolment link" in asked.stderr

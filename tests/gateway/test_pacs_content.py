@@ -130,7 +130,7 @@ class Peak:
         self._thread.join()
 
 
-@pytest.mark.parametrize("way", ["get", "web"])
+@pytest.mark.parametrize("way", [pytest.param("get", marks=pytest.mark.long), "web"])
 def test_an_object_of_any_size_takes_bounded_memory(
     tmp_path: Path, site: tuple[Orthanc, int, list[Path]], way: str
 ) -> None:

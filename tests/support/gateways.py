@@ -202,8 +202,11 @@ class RunningGateway:
         return pids
 
     def kill(self, part: Part, wait: bool = True) -> int:
-        """SIGKILL, as a power cut would; returns the pid that was killed, once it is gone."""
-        pid = self.pids()[part]
+        """SIGKILL, as a power cut would; returns the pid that was killed, once it is gone.
+
+        A part that was killed a moment ago is waited for first.
+        """
+        pid = self.wait_part(part)
         os.kill(pid, signal.SIGKILL)
         if part == "supervisor":
             assert self.process is not None

@@ -86,6 +86,7 @@ def test_a_full_disk_refuses_and_recovers(tmp_path: Path) -> None:
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
 def test_a_disk_that_was_full_while_rendering_and_grows_is_used_again(tmp_path: Path) -> None:
     small = tmp_path / "small"

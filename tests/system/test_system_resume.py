@@ -19,7 +19,10 @@ _WINDOW = MAX_CREDIT
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("victim", ["device", "core", "broker", "supervisor"])
+@pytest.mark.parametrize(
+    "victim",  # with the supervisor go all parts of the gateway
+    ["device", "supervisor", *(pytest.param(part, marks=pytest.mark.long) for part in ("core", "broker"))],
+)
 def test_a_killed_part_costs_little(gateway: RunningGateway, ct: Made, tmp_path: Path, victim: str) -> None:
     gateway.store(ct.files)
     gateway.wait_studies(1, timeout_s=120)

@@ -14,7 +14,7 @@ from tests.support.web_engine import LEFT
 from tests.support.web_walk import faults
 
 pytestmark = [pytest.mark.peer("chromium"), pytest.mark.timeout(180)]
-LEASE_S = 20
+LEASE_S = 15
 CONTROLLED = "() => navigator.serviceWorker.ready.then(() => navigator.serviceWorker.controller !== null)"
 
 
