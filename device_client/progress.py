@@ -12,6 +12,9 @@ from rich.text import Text
 from device_client.events import Event
 from device_client.layers import DEFAULT_LAYERS
 
+_LONGEST_NAME = 64
+"""Characters of a component group (PS3.5 table 6.2-1)."""
+
 
 class ReceiveBar:
     """One bar over everything that is being received, on standard error."""
@@ -117,10 +120,15 @@ def _name(study: dict[str, Any]) -> str:
 
     Korean headers have the Hanja in the ideographic group and the Hangul in the phonetic one (PS3.5 annex I).
     """
-    written = study.get("PatientNameIdeographic") or study["PatientName"]
-    said = study.get("PatientNamePhonetic", "")
+    written = _brief(study.get("PatientNameIdeographic") or study["PatientName"])
+    said = _brief(study.get("PatientNamePhonetic", ""))
     text = f"{written} ({said})" if said and written else written or said
     return " ".join(text.replace("^", " ").split()) + (" (?)" if study["CharacterSetGuessed"] else "")
+
+
+def _brief(name: str) -> str:
+    """As much of it as DICOM allows for: a longer one would fill the screen that a list is for."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
 
 
 def studies_table(studies: list[dict[str, Any]]) -> None:

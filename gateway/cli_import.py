@@ -115,9 +115,12 @@ def _show(reports: list[Any], as_json: bool) -> None:
         table(columns, rows)
     counts = {outcome: sum(report.outcome == outcome for report in reports) for outcome in _ORDER}
     click.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count), err=True)
+    is_taken = any(counts[outcome] for outcome in ("new", "known", "kept-apart"))
     if refused := counts["refused"]:
-        rest = "the rest was taken" if refused < len(reports) else "nothing was taken"
+        rest = "the rest was taken" if is_taken else "nothing was taken"
         click.echo(f"mpacs-gateway: {refused} refused; {rest}", err=True)
+    elif not is_taken:
+        click.echo("mpacs-gateway: nothing was taken: there is no file in it that can be imported", err=True)
 
 
 _ORDER = ("new", "known", "kept-apart", "refused", "skipped")

@@ -43,6 +43,8 @@ _APART: Final = {
 
 def meaning(item: Item) -> str:
     """What the reason says, in words."""
+    if item.what == "not rendered" and item.reason == "decode":
+        return "the pixel data is damaged, or does not fit what the header says of it"
     if item.what == "not rendered":
         return next((words for reason, words in EXPLAINED.items() if reason == item.reason), item.detail)
     return item.detail

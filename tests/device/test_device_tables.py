@@ -65,3 +65,9 @@ def test_progress_is_of_what_was_asked_for(layers: dict[str, tuple[int, int]], s
 def test_a_date_that_is_none_reaches_no_gateway(date, tmp_path):
     done = CliRunner().invoke(main, ["search", "--date", date, "--state", str(tmp_path)])
     assert done.exit_code == 2 and "--date" in done.stderr
+
+
+def test_a_name_beyond_all_measure_leaves_room_for_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.studies_table([_study(PatientName="Hong" * 250), _study(PatientName="Kim^Minsu")])
+    shown = capsys.readouterr().out
+    assert "…" in shown and "Kim" in shown and shown.replace("\n", "").count("Hong") <= 17

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.fileset import FileSet
 
+from gateway.cli import main
 from gateway.management.subjects import SubjectRefusedError
 from gateway.middleware.importing.importer import Outcome, Report
 from gateway.middleware.importing.subject import Subject, Wishes, WishRefusedError
@@ -172,6 +174,14 @@ def test_pictures_in_a_zip_are_refused_where_nobody_says_whose_they_are(office: 
     assert "name the patient" in reports["a.png"].detail and "PDF" in reports["b.pdf"].detail
     (taken,) = office.take(zipped(tmp_path / "one.zip", {"a.png": entries["a.png"]}), subject=KIM)
     assert taken.outcome is Outcome.NEW
+    for zipped_file, said in (
+        ("one.zip", "1 refused; nothing was taken"),
+        ("mixed.zip", "2 refused; the rest was taken"),
+    ):
+        result = CliRunner().invoke(main, ["import", "--state", str(office.folder), str(tmp_path / zipped_file)])
+        assert result.exit_code == 1 and said in result.stderr
+    result = CliRunner().invoke(main, ["import", "--state", str(office.folder), str(zipped(tmp_path / "0.zip", {}))])
+    assert result.exit_code == 1 and "nothing was taken" in result.stderr
 
 
 def test_zips_in_zips_to_a_depth(office: ImportOffice, tmp_path: Path) -> None:

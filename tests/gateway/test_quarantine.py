@@ -87,7 +87,10 @@ def test_all_kinds_are_listed_and_shown(office: ImportOffice, tmp_path: Path) ->
         assert shown["kind"] == "dicom" and shown["advice"] and shown["meaning"]
         if one["what"] == "not rendered":
             assert shown["header"]["SOPClassUID"] == "1.2.840.10008.5.1.4.1.1.2 (CT Image Storage)"
-            assert shown["meaning"] == "the pixel data is damaged" and "sent again" in shown["advice"]
+            assert (
+                shown["meaning"] == "the pixel data is damaged, or does not fit what the header says of it"
+                and "sent again" in shown["advice"]
+            )
             assert shown["layers"] == {"display": "decode", "thumbnail": "made"}
         with_identity = cli(office, "show", one["id"], "--identity")
         assert with_identity["header"]["PatientName"] == "CompressedSamples^CT1"
