@@ -197,6 +197,8 @@ def test_300_slices_that_only_the_pacs_has(orthanc: Orthanc, gateway: RunningGat
     device = RunningDevice(tmp_path / "device", gateway, "doctor:D-1")
     with device:
         wait_until(lambda: (device.folder / "control.sock").exists(), 30, "the device's process")
+        # A PACS that was away is given a rest before it is asked again.
+        wait_until(lambda: ask(device, "search")["silent"] == [], 60, "the PACS is asked again")
         assert ask(device, "request", uid)["state"] == "here"
         wait_until(lambda: any(is_whole(one, 300) for one in device.studies()), 600, "all slices")
         gets = orthanc.log.count("C-GET")
