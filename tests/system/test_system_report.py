@@ -101,6 +101,7 @@ def test_a_report_comes_after_its_images(gateway: RunningGateway, tmp_path: Path
 
 
 def document_uid(folder: Path, series: str) -> str:
-    """The instance that ``series.report.json`` names."""
-    (record,) = json.loads((folder / series / "series.report.json").read_text())
-    return str(record["SOPInstanceUID"])
+    """The instance that ``series.report.json`` names, as its PDF and as the picture of its first page."""
+    document, page = json.loads((folder / series / "series.report.json").read_text())
+    assert page["file"] == f"{document['SOPInstanceUID']}.page1.jpg" and (folder / series / page["file"]).stat().st_size
+    return str(document["SOPInstanceUID"])
