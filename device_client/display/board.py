@@ -113,8 +113,11 @@ def read_frames(values: list[dict[str, Any]]) -> tuple[Frame, ...]:
 
 def shown_name(value: dict[str, Any]) -> str:
     """Hangul first where there is any: Korean headers have it in the phonetic group (PS3.5 annex I)."""
-    groups = [value.get(f"PatientName{group}", "") for group in ("Phonetic", "Ideographic", "")]
+    groups = [value.get(f"PatientName{group}", "").strip("^= ") for group in ("Phonetic", "Ideographic", "")]
     chosen = next((text for text in groups if _has_hangul(text)), "") or groups[1] or groups[2] or groups[0]
+    # A name that came as one text with all its groups: one of them is shown, and never a delimiter.
+    parts = [part for part in chosen.split("=") if part.strip("^ ")]
+    chosen = next((part for part in reversed(parts) if _has_hangul(part)), parts[-1] if parts else "")
     return _printable("".join(chosen.split("^")) if _has_cjk(chosen) else " ".join(chosen.replace("^", " ").split()))
 
 

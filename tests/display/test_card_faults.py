@@ -22,10 +22,20 @@ from wire.names import encode_reference
 SLICES = 60
 
 
-@pytest.fixture
-def ct(ward: RunningGateway, tmp_path: Path) -> Made:
+@pytest.fixture(scope="module")
+def ward(known_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """One for all tests here: each has a device and a card of its own, and none asks more of the gateway."""
+    with RunningGateway(
+        tmp_path_factory.mktemp("ward") / "gateway", settings={"delivery": {"settle_s": 1.0}}
+    ) as gateway:
+        gateway.cli("profile", "add", "ward", "W3", "--attends", "*")
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def ct(ward: RunningGateway, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One study, in the gateway."""
-    made = long_ct(tmp_path, SLICES, HONG, "faults")
+    made = long_ct(tmp_path_factory.mktemp("ct"), SLICES, HONG, "faults")
     ward.store(made.files)
     ward.wait_studies(1)
     return made

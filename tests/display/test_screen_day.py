@@ -250,3 +250,19 @@ def test_names_and_beds_as_a_ward_reads_them() -> None:
 def test_a_board_without_a_lease() -> None:
     board = read_board({"store": "lease-ended", "now": 5, "connected": False, "gateway": True})
     assert board.studies == () and board.store == "lease-ended" and not board.revoked
+
+
+@pytest.mark.parametrize(
+    ("groups", "shown"),
+    [
+        ({"PatientName": "H**^G**=洪^*洞=홍^*동"}, "홍*동"),
+        ({"PatientName": "O**^A**"}, "O** A**"),
+        ({"PatientName": "M**"}, "M**"),
+        ({"PatientNamePhonetic": "남*^*수"}, "남**수"),
+        ({"PatientName": "H**^", "PatientNameIdeographic": "^="}, "H**"),
+        ({"PatientName": "^=^="}, ""),
+        ({}, ""),
+    ],
+)
+def test_no_delimiter_of_a_name_is_on_the_screen(groups: dict[str, str], shown: str) -> None:
+    assert shown_name(groups) == shown

@@ -40,6 +40,11 @@ def study(**changes: Any) -> StudyRow:
         ("洪^吉洞", "洪^*洞", "洪^吉"),
         ("홍^길동", "홍^*동", "홍^길"),
         ("김", "*", "김"),
+        ("O'Brien^Anne Marie", "O**^A**", "O^A"),
+        ("Madonna", "M**", "M"),
+        ("^GILDONG", "G**", "G"),
+        ("^", "", ""),
+        ("", "", ""),
     ],
 )
 def test_a_name_under_its_mask(name: str, masked: str, initials: str) -> None:
