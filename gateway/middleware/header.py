@@ -21,9 +21,9 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from gateway.middleware.attributes import DEFER_BYTES, IDENTITY, SERIES, STUDY, AttributeCache, text
 from gateway.middleware.charset import mark_of, reading_of
+from gateway.middleware.elements import PIXELS, read_elements
 from gateway.middleware.refusal import HeaderError, RefusalReason
 
-_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _UNDEFINED = 0xFFFFFFFF
 _UID = re.compile(r"(?=.{1,64}\Z)[0-9]+(\.[0-9]+)*\Z")
 # LO holds 64 characters (PS3.5 table 6.2-1); hospitals exceed it, and a longer identifier harms nothing here.
@@ -139,7 +139,7 @@ class _Parsed:
             raise HeaderError(RefusalReason.UNREADABLE, "no element of a data set could be read")
 
     def _read(self) -> Dataset:
-        data = read_dataset(
+        data = read_elements(
             self._file,
             self._implicit,
             self._little,
@@ -162,7 +162,7 @@ class _Parsed:
     def _stop(self, tag: BaseTag, _vr: str | None, length: int) -> bool:
         start = self._file.tell()
         self._seen_any = True
-        if tag in _PIXELS:
+        if tag in PIXELS:
             self.has_pixels = True
             if length == _UNDEFINED:
                 self._check_fragments(start)

@@ -7,11 +7,10 @@ from typing import BinaryIO
 
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
-from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from gateway.middleware.attributes import DEFER_BYTES, tags, text
+from gateway.middleware.elements import at_pixels, read_elements
 from gateway.middleware.header import data_offset, inflate_head
 from gateway.middleware.refusal import HeaderError
 
@@ -41,7 +40,6 @@ _IDENTITY = tags(
     "AccessionNumber",
     "StudyDescription",
 )
-_PIXELS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _MOST_CHARACTERS = 256
 
 
@@ -79,18 +77,14 @@ def summarise(path: Path, with_identity: bool) -> dict[str, str]:
 def _header(file: BinaryIO, syntax: UID, wanted: list[int]) -> Dataset:
     if syntax == DeflatedExplicitVRLittleEndian:
         file, _ = inflate_head(file)
-    return read_dataset(
+    return read_elements(
         file,
         syntax == ImplicitVRLittleEndian,
         syntax != ExplicitVRBigEndian,
-        stop_when=_at_pixels,
+        stop_when=at_pixels,
         defer_size=DEFER_BYTES,
         specific_tags=sorted(wanted),
     )
-
-
-def _at_pixels(tag: BaseTag, _vr: str | None, _length: int) -> bool:
-    return tag in _PIXELS
 
 
 def _named(uid: str) -> str:

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import dcmread
+from pydicom.filewriter import dcmwrite
+from pydicom.uid import CTImageStorage, ExplicitVRBigEndian
 
 from benchmarks.studies import real_file
 from gateway.management.rendering.limits import RenderLimits
 from gateway.management.rendering.refusal import Refusal
 from gateway.management.rendering.source import FrameSource
+from gateway.middleware.header import read_header
+from gateway.middleware.refusal import HeaderError
+from gateway.middleware.summary import summarise
 
 Samples = NDArray[Any]
 
@@ -82,3 +87,50 @@ def test_a_header_of_any_length_leads_to_the_pixels(filling: int, tmp_path: Path
         assert source.header[0x00091001].value == bytes(filling)
         samples, _ = next(source.frames(0, 1))
     assert np.array_equal(samples, cells)
+
+
+_REFERENCED = b"\x08\x00\x50\x11\x1a\x00\x00\x001.2.840.10008.5.1.4.1.1.2\0"
+_ITEM, _END = b"\xfe\xff\x00\xe0\x22\x00\x00\x00", b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+_UNKNOWN = (0x00091001, 0x00291001)
+
+
+def _big_endian(folder: Path, inside: bytes, cells: Samples) -> Path:
+    """With two sequences of VR UN and undefined length, of which ``inside`` is all that follows the length."""
+    path = _ct(folder, cells, PixelRepresentation=0)
+    dataset = dcmread(path)
+    for tag in _UNKNOWN:
+        dataset.add_new(tag, "UN", inside)
+    dataset.PixelData = cells.astype(">u2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    dcmwrite(path, dataset, implicit_vr=False, little_endian=False)
+    whole = path.read_bytes()
+    for tag in _UNKNOWN:
+        head = tag.to_bytes(4, "big") + b"UN\0\0"
+        assert whole.count(head) == 1
+        whole = whole.replace(head + len(inside).to_bytes(4, "big"), head + b"\xff" * 4)
+    path.write_bytes(whole)
+    return path
+
+
+def test_a_sequence_of_vr_un_inside_big_endian_is_little_endian(tmp_path: Path) -> None:
+    """PS3.5 section 6.2.2; where a writer kept to the byte order of the data set, that is read too."""
+    cells = np.arange(1 << 12, dtype=np.uint16).reshape(64, 64)
+    in_big = b"\xff\xfe\xe0\x00\x00\x00\x00\x22\x00\x08\x11\x50UI\x00\x1a" + _REFERENCED[8:]
+    for inside in (_ITEM + _REFERENCED + _END, in_big + b"\xff\xfe\xe0\xdd\x00\x00\x00\x00"):
+        path = _big_endian(tmp_path, inside, cells)
+        assert read_header(path).Modality == "CT"
+        assert summarise(path, with_identity=False)["Rows"] == "64"
+        with FrameSource(path, RenderLimits()) as source:
+            for tag in _UNKNOWN:
+                assert [item.ReferencedSOPClassUID for item in source.header[tag].value] == [CTImageStorage]
+            samples, _ = next(source.frames(0, 1))
+        assert np.array_equal(samples, cells)
+
+
+def test_a_sequence_of_vr_un_that_does_not_end_is_refused(tmp_path: Path) -> None:
+    cells = np.arange(1 << 12, dtype=np.uint16).reshape(64, 64)
+    path = _big_endian(tmp_path, _ITEM + _REFERENCED, cells)
+    with pytest.raises(HeaderError, match="a sequence is broken"):
+        read_header(path)
+    with pytest.raises(Refusal, match="malformed"):
+        FrameSource(path, RenderLimits())

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydicom import dcmread
 
 from gateway.management.rendering import grey, overlays, shutters
 from gateway.management.rendering.annotations import Canvas
@@ -18,6 +17,7 @@ from gateway.management.rendering.encode import pixel_aspect
 from gateway.management.rendering.groups import FrameView, numbers
 from gateway.management.rendering.luts import lookup_table
 from gateway.management.rendering.refusal import Refusal
+from gateway.middleware.elements import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -184,7 +184,8 @@ def read(path: Path) -> Presentation:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise Refusal("too-large", "presentation state")
-        state = dcmread(path)
+        with path.open("rb") as file:
+            state = read_file(file)
     except OSError as error:
         raise Refusal("unreadable", "presentation state") from error
     except (Refusal, MemoryError, RecursionError):

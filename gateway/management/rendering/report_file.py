@@ -16,6 +16,7 @@ from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.refusal import Refusal
 from gateway.management.rendering.report_values import is_cut
 from gateway.middleware.charset import MOST_BYTES, TEXT_VRS, reading_of_values, vr_of
+from gateway.middleware.elements import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,8 @@ def read_report(path: Path, limits: RenderLimits) -> ReportFile:
 def _read(path: Path, limits: RenderLimits) -> FileDataset:
     meta = read_file_meta_info(path)
     if str(meta.get("TransferSyntaxUID", "")) != ts.DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN:
-        return _whole(dcmread(path, defer_size=DEFER_BYTES), path.stat().st_size)
+        with path.open("rb") as file:
+            return _whole(read_file(file, defer_size=DEFER_BYTES), path.stat().st_size)
     with path.open("rb") as file:
         file.seek(_FIRST_BYTES + int(meta.FileMetaInformationGroupLength))
         inflated = _inflated(file, limits)

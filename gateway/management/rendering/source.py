@@ -11,7 +11,6 @@ import zlib
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 
-from pydicom import dcmread
 from pydicom.dataset import FileDataset
 from pydicom.encaps import generate_frames, get_frame
 from pydicom.filereader import read_file_meta_info
@@ -22,6 +21,7 @@ from pydicom.uid import UID
 from gateway.management.rendering import codecs, image_pixel, native
 from gateway.management.rendering import syntaxes as ts
 from gateway.management.rendering.refusal import Refusal
+from gateway.middleware.elements import at_pixels, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,7 +232,7 @@ class FrameSource:
             # what is in memory already cannot be deferred: there is no file to come back to
             defer = None if isinstance(self._file, io.BytesIO) else _DEFER_BYTES
             header = self._small_header(head)
-            header = header or dcmread(self._file, defer_size=defer, stop_before_pixels=True, force=True)
+            header = header or read_file(self._file, stop_when=at_pixels, defer_size=defer, force=True)
         except (Refusal, MemoryError, RecursionError):
             raise
         except Exception as error:
@@ -252,7 +252,7 @@ class FrameSource:
             return None
         memory = io.BytesIO(head)
         try:
-            header = dcmread(memory, stop_before_pixels=True, force=True)
+            header = read_file(memory, stop_when=at_pixels, force=True)
         except Exception:  # cut off, or damaged: the file itself tells
             return None
         tag = memory.read(4)
