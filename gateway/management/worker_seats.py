@@ -37,6 +37,8 @@ class Seat:
     unread: bool = False
     """It answered, and nobody has asked for more."""
     resumable: bool = True
+    begun: bool = False
+    """The job knows that it has it."""
     taken: bool = False
 
     def answered(self, *, unread: bool) -> None:
@@ -79,6 +81,8 @@ class Seats:
             while not waiter.seat.done():
                 await asyncio.wait([waiter.seat], timeout=_STARVED_S)
                 if not waiter.seat.done() and not again and (seat := self._victim()):
+                    # Now, not when the task begins: nobody else may choose it, nor its job give it back.
+                    seat.taken = True
                     await asyncio.shield(self._vacate(seat))
         except BaseException:
             if waiter.seat.done():
@@ -86,7 +90,9 @@ class Seats:
             else:
                 self._waiting.remove(waiter)
             raise
-        return waiter.seat.result()
+        given = waiter.seat.result()
+        given.begun = True
+        return given
 
     def give(self, seat: Seat, worker: WorkerProcess | None) -> None:
         """Back from a job; ``worker`` None: it was ended."""
@@ -108,7 +114,8 @@ class Seats:
 
     def _victim(self) -> Seat | None:
         now = asyncio.get_running_loop().time()
-        may = [seat for seat in self._held if seat.resumable and not seat.taken and seat.worker is not None]
+        begun = [seat for seat in self._held if seat.begun and not seat.taken]
+        may = [seat for seat in begun if seat.resumable and seat.worker is not None]
         if unread := [seat for seat in may if seat.unread and now - seat.since >= _UNREAD_S]:
             return min(unread, key=lambda seat: seat.since)
         first, *later = sorted(self._held, key=lambda seat: seat.started_at)
@@ -117,7 +124,6 @@ class Seats:
         return next((seat for seat in reversed(later) if seat in may), None)
 
     async def _vacate(self, seat: Seat) -> None:
-        seat.taken = True
         if seat.worker is not None:
             await self._end(seat.worker)
         self.give(seat, None)

@@ -1,6 +1,7 @@
 """A broker's process: started, waited for, measured, always ended."""
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -102,7 +103,15 @@ class Process:
         return self.log
 
 
+_PORTS = range(10_000, 32_000)
+"""Below those that the kernel lends to outgoing connections, which could take one before its program does."""
+_numbers = itertools.count(os.getpid() * 7919)
+"""Each process of tests begins at another place, and comes to none twice."""
+
+
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that was free a moment ago, for programs that cannot be asked which one they took."""
-    with socket.create_server((host, 0)) as one:
-        return int(one.getsockname()[1])
+    while True:
+        port = _PORTS[next(_numbers) % len(_PORTS)]
+        with contextlib.suppress(OSError), socket.create_server((host, port)):
+            return port
