@@ -3,9 +3,11 @@
 import asyncio
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 
+from device_client import board
 from device_client.disk import DiskThread
 from device_client.download import Download
 from device_client.errors import Silent
@@ -68,6 +70,19 @@ def test_gone_after_the_grace_time_and_back_within_it(shelf):
     assert shelf.gone(2000 + GRACE_MS) == [REF]
     shelf.take_head(head(3, 3000), 3000)
     assert shelf.gone(10**9) == []
+
+
+def test_what_a_head_omits_is_off_the_board_at_once_and_deleted_after_the_grace_time():
+    ledger = Ledger([("ward", RECIPIENT)])
+    shelf = ledger.shelves[RECIPIENT]
+    shelf.take_announcement(held())
+    shelf.take_head(head(), 1000)
+    assert [one.parts for one in board.entries(SimpleNamespace(ledger=ledger))] == [[shelf.studies[REF]]]
+    shelf.take_head(head(2, 2000, entries=[]), 2000)
+    assert shelf.unlisted == {REF: 2000} and board.entries(SimpleNamespace(ledger=ledger)) == []
+    assert REF in shelf.studies and shelf.gone(2000) == [], "deleted it is only later"
+    shelf.take_head(head(3, 3000), 3000)
+    assert shelf.unlisted == {} and len(board.entries(SimpleNamespace(ledger=ledger))) == 1
 
 
 def test_a_head_that_was_made_before_the_announcement_deletes_nothing(shelf):
