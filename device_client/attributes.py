@@ -42,8 +42,9 @@ TAGS = {
     "OriginalAttributesSequence": "04000561",
     "SharedBy": "00911001",
     "SharedUntil": "00911002",
+    "BlankAfter": "00911003",
 }
-"""Keyword to tag (PS3.6); the last two are the gateway's own (docs/protocol.md)."""
+"""Keyword to tag (PS3.6); the last three are the gateway's own (docs/protocol.md)."""
 
 GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 DataSet = dict[str, Any]

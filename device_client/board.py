@@ -98,6 +98,7 @@ def describe(store: Store, entry: Entry) -> dict[str, Any]:
         "frames": frames,
         "segments": segments,
         "received": received,
+        "blank_after_s": _number(attributes.text(study, "BlankAfter")),
         # What the board is asked for again only when it has changed.
         "version": [len(seen), received, max(held.announcement.sequence for held in entry.parts)],
     }

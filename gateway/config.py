@@ -126,10 +126,13 @@ class Wards(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``burned_in``: whether wards are told of series whose pixels may have a name in them: those that say so, and
     ultrasound and secondary captures that do not say otherwise. ``names``: what of a patient's name wards are told.
+    ``blank_after_s``: so old may the last head be before a display hides pictures and names, where it does not do so
+    earlier by itself; unset: each display's own limit alone.
     """
 
     burned_in: Literal["drop", "show"] = "drop"
     names: Literal["masked", "initials", "none"] = "masked"
+    blank_after_s: Annotated[int, Meta(ge=30, le=86400)] | None = None
 
 
 class Access(Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,6 +54,8 @@ def check(config: Config) -> None:
         except ValueError as error:
             raise ValueError(f"dicom.allow_addresses: {error}") from None
     check_hl7(config.hl7)
+    if config.wards.blank_after_s is not None and config.wards.blank_after_s < 2 * config.delivery.head_ward_s:
+        raise ValueError("wards.blank_after_s: twice delivery.head_ward_s at least, or pictures hide between two heads")
     ports = {"dicom.port": config.dicom.port, "mqtt.port": config.mqtt.port, "https.port": config.https.port}
     if config.dicom.tls:
         ports["dicom.tls.port"] = config.dicom.tls.port

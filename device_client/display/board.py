@@ -31,7 +31,10 @@ class Study:
 
 @dataclass(frozen=True)
 class Board:
-    """All that is known at ``now_ms`` of the device's clock. ``issued_ms`` is the head's, 0 before the first."""
+    """All that is known at ``now_ms`` of the device's clock. ``issued_ms`` is the head's, 0 before the first.
+
+    ``blank_after_s`` is the site's limit: the strictest of those that came with the studies, 0 where it sets none.
+    """
 
     store: Store = "receiver-gone"
     now_ms: int = 0
@@ -44,6 +47,7 @@ class Board:
     behind: int = 0
     reason: str = ""
     storage: str = ""
+    blank_after_s: int = 0
     studies: tuple[Study, ...] = field(default=())
 
 
@@ -76,6 +80,7 @@ def read_board(value: dict[str, Any], zone: tzinfo | None = None) -> Board:
         behind=sum(one["behind"] for one in open_shelves),
         reason=str(value.get("reason", "")),
         storage=value.get("storage", ""),
+        blank_after_s=min(filter(None, (one["blank_after_s"] for one in value.get("studies", []))), default=0),
         studies=tuple(sort(read_study(one, zone) for one in value.get("studies", []))),
     )
 

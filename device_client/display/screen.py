@@ -152,7 +152,7 @@ class Screen:
             return "revoked", "stop"
         if not board.issued_ms:
             return "starting", "warn"
-        if now_ms - board.issued_ms > self.settings.blank_after_s * 1000:
+        if now_ms - board.issued_ms > self._blank_after_s() * 1000:
             return "blanked", "stop"
         if board.storage:
             return f"storage-{board.storage}", "warn"
@@ -165,6 +165,11 @@ class Screen:
         if board.overdue:
             return "overdue", "warn"
         return ("updating", "ok") if board.behind else ("current", "ok")
+
+    def _blank_after_s(self) -> float:
+        """The stricter of what this display was started with and what the site lays down."""
+        own, site = self.settings.blank_after_s, self._board.blank_after_s
+        return min(own, site) if site else own
 
     def _since(self, now_ms: int) -> str:
         issued = self._board.issued_ms

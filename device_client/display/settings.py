@@ -32,9 +32,10 @@ class Hours:
 
 @dataclass(frozen=True)
 class Settings:
-    """``blank_after_s``: pictures are hidden once what is known is so old. ``dwell_s``: so long a study stays large.
+    """``blank_after_s``: pictures are hidden once what is known is so old, or earlier if the site says so.
 
-    ``idle_s``: so long after a touch the rotation waits. ``stack_hz``: frames a second where a file says nothing.
+    ``dwell_s``: so long a study stays large. ``idle_s``: so long after a touch the rotation waits.
+    ``stack_hz``: frames a second where a file says nothing.
     """
 
     language: Language = "ko"

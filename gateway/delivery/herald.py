@@ -71,7 +71,9 @@ class Herald:
             ids = await asyncio.to_thread(self._announcer.outdated)
             if there.version[1] != self._people.version[1]:
                 ids = sorted({*ids, *await asyncio.to_thread(self._announcer.misrouted)})
-            await self._tell_all(ids)
+            otherwise = await asyncio.to_thread(self._announcer.told_otherwise)
+            await self._tell_all(sorted({*ids, *otherwise}))
+            await asyncio.to_thread(self._announcer.all_told)
             if connection != self._connection:
                 raise LinkDown  # another connection came meanwhile, which knows nothing of this
             self._people = there

@@ -24,12 +24,13 @@ from gateway.management.index.named_pixels import series_with_names
 from gateway.management.index.people import Profile
 from gateway.management.index.told import Announced
 from gateway.management.loans import Loan, loans, marked
-from gateway.management.masking import mask_series, mask_study
+from gateway.management.masking import mask_series
 from gateway.management.rights import is_masked, layers_for
 from gateway.management.routing import canonical
 from gateway.management.sharing import with_shared
 from gateway.management.vault import Vault
 from gateway.management.volumes import volumes
+from gateway.management.wards import all_told, for_ward, told_otherwise
 from gateway.management.whereabouts import entitled, placed_at, whereabouts
 from wire import envelope, hpke, messages, topics
 from wire.messages import Announcement, Head, HeadEntry, Keys
@@ -161,7 +162,7 @@ class Announcer:
             seen = marked(replace(study, settled=is_over), lent)
             if is_masked(kind):
                 theirs = [mask_series(one, study) for one in theirs]
-                seen = mask_study(seen, self._wards.names)
+                seen = for_ward(seen, self._wards)
             fit = volumes(seen, theirs, told_of) if theirs else []
             made[kind, lent] = [(volume, hashlib.sha256(messages.encode(volume)).digest()) for volume in fit]
         references = told.references_of(connection, study.id)
@@ -255,6 +256,16 @@ class Announcer:
                     *told.sealed_for_past_epochs(connection),
                 }
             )
+
+    def told_otherwise(self) -> list[int]:
+        """Studies that wards were told of under other settings, until ``all_told``."""
+        with self._engine.connect() as connection:
+            return told_otherwise(connection, self._wards)
+
+    def all_told(self) -> None:
+        """Every study that ``told_otherwise`` named has been refreshed."""
+        with self._engine.begin() as connection:
+            all_told(connection, self._wards)
 
     # ── heads and keys ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -14,7 +14,7 @@ from gateway.management.standing import holds
 
 CREATOR, BY, UNTIL = "00910010", "00911001", "00911002"
 """A private block (PS3.5 section 7.8.1) in the study's attributes, see docs/protocol.md."""
-_NAME = "MPACS EDGE"
+CREATOR_NAME = "MPACS EDGE"
 _MOST = 8
 _MOST_CHARACTERS = 64
 """Of an LO (PS3.5 section 6.2)."""
@@ -42,7 +42,7 @@ def marked(study: StudyRow, given: tuple[Loan, ...]) -> StudyRow:
     if not given:
         return study
     attributes = json.loads(study.attributes)
-    attributes[CREATOR] = {"vr": "LO", "Value": [_NAME]}
+    attributes[CREATOR] = {"vr": "LO", "Value": [CREATOR_NAME]}
     attributes[BY] = {"vr": "LO", "Value": [one.by.replace("\\", " ")[:_MOST_CHARACTERS] for one in given]}
     attributes[UNTIL] = {"vr": "DT", "Value": [_moment(one.until) for one in given]}
     return replace(study, attributes=json.dumps(attributes, ensure_ascii=False, separators=(",", ":")).encode())

@@ -21,12 +21,12 @@ _MOST_SERIES = 48
 _SEAL_ROOM = 512
 _SERIES_NUMBER = "00200011"
 _STUDY_ESSENTIALS = (
-    *("0020000D", "00100010", "00100020", "04000561", "00080020", "00080030", "00080050", "00081030", "00380300"),
-    *("00910010", "00911001", "00911002"),
+    *("0020000D", "00100010", "00100020", "04000561", "00910010", "00911003"),
+    *("00080020", "00080030", "00080050", "00081030", "00380300", "00911001", "00911002"),
 )
-"""StudyInstanceUID, PatientName, PatientID, the mark of text that was guessed, StudyDate, StudyTime, AccessionNumber,
-StudyDescription, CurrentPatientLocation, and who shared it until when."""
-_IDENTITY_COUNT = 4
+"""StudyInstanceUID, PatientName, PatientID, the mark of text that was guessed, after what time wards hide it;
+StudyDate, StudyTime, AccessionNumber, StudyDescription, CurrentPatientLocation, and who shared it until when."""
+_IDENTITY_COUNT = 6
 _SERIES_ESSENTIALS = ("0020000E", "00080060", _SERIES_NUMBER)
 """SeriesInstanceUID, Modality, SeriesNumber."""
 

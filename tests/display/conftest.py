@@ -36,7 +36,9 @@ def known_pictures() -> Iterator[None]:
 @pytest.fixture
 def ward(tmp_path: Path) -> Iterator[RunningGateway]:
     """A gateway with a ward that attends everybody."""
-    with RunningGateway(tmp_path / "gateway", settings={"delivery": {"settle_s": 1.0}}) as gateway:
+    with RunningGateway(
+        tmp_path / "gateway", settings={"delivery": {"settle_s": 1.0}, "wards": {"blank_after_s": 900}}
+    ) as gateway:
         gateway.cli("profile", "add", "ward", "W3", "--name", WARD, "--attends", "*")
         yield gateway
 

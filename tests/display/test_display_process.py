@@ -6,7 +6,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from benchmarks.studies import Made
+from benchmarks.studies import HONG, LEE, Made
 from device_client.display.board import read_board
 from device_client.display.layout import arrange
 from tests.support.devices import RunningDevice
@@ -39,6 +39,7 @@ def test_the_ward_on_screens_of_any_size_then_stale_and_hidden(
         ("홍*동", "301-2", True),
         ("이*희", "302-1", False),
     ]
+    assert board.blank_after_s == 900, "the site's limit came with the studies"
     for size in SIZES:
         shot = display.screenshot(tmp_path / f"{size}.png", size)
         assert f"{shot.width}x{shot.height}" == size
@@ -58,6 +59,21 @@ def test_the_ward_on_screens_of_any_size_then_stale_and_hidden(
     ward.start()
     wait_for(lambda: display.board()["connected"] and not display.board()["recipients"][0]["overdue"], 60, "it is back")
     assert banner(display.screenshot(tmp_path / "back.png", "800x480"), GREEN)
+    # A discharge: who left is off the board with the head that says so, before anything of it is deleted.
+    ward.cli("admit", HONG.identifier, "--ward", "W3", "--bed", "301-2")
+    ward.cli("profile", "add", "ward", "W3", "--attends", LEE.identifier)
+    assert len(display.board()["studies"]) == 2
+    ward.cli("discharge", HONG.identifier)
+    is_deleted = False
+
+    def has_left() -> bool:
+        nonlocal is_deleted
+        is_deleted = "gone" in display.log
+        return [one["PatientNamePhonetic"] for one in display.board()["studies"]] == ["이^*희"]
+
+    wait_for(has_left, 30, "the discharge")
+    assert not is_deleted
+    display.wait_line("gone")
 
 
 @pytest.mark.long

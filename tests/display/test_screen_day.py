@@ -158,6 +158,19 @@ def test_a_receiver_that_does_not_answer_is_said_within_seconds_and_blanked_in_t
     assert view.standing == "blanked" and not view.cards
 
 
+@pytest.mark.parametrize(("own", "site", "limit"), [(1800, 600, 600), (600, 1800, 600), (600, 0, 600)])
+def test_pictures_are_hidden_by_the_stricter_limit_of_display_and_site(own: int, site: int, limit: int) -> None:
+    ward = Ward(blank_after_s=own)
+    ward.studies = [study("Hong", "301-2", ward.time)]
+    board = replace(ward.board(), blank_after_s=site)
+    ward.screen.take_board(board)
+    assert ward.screen.look(ward.now + limit * SECOND).cards
+    ward.screen.take_board(Board())  # the receiver has gone: what it said last still counts
+    assert ward.screen.look(ward.now + limit * SECOND).cards
+    hidden = ward.screen.look(ward.now + limit * SECOND + 1)
+    assert hidden.standing == "blanked" and not hidden.cards and hidden.large is None
+
+
 def test_without_anybody_studies_take_turns_and_a_touch_holds_them() -> None:
     ward = Ward(dwell_s=20, idle_s=60)
     ward.studies = [study(name, "1", ward.time, frames=1) for name in ("A", "B", "C")]

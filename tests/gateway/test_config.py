@@ -90,6 +90,8 @@ def _keys(value: object, prefix: str = "") -> set[str]:
         ("site: a\ndelivery: {head_s: .inf}", "delivery.head_s"),
         ("site: a\ndelivery: {head_s: .nan}", "delivery.head_s"),
         ("site: a\ndelivery: {settle_s: -1}", "delivery.settle_s"),
+        ("site: a\nwards: {blank_after_s: 29}", "wards.blank_after_s"),
+        ("site: a\nwards: {blank_after_s: 60}\ndelivery: {head_ward_s: 31}", "wards.blank_after_s: twice"),
         ("site: a\nrendering: {workers: 0}", "rendering.workers"),
         ("site: a\nrendering: {quality: high}", "rendering.quality"),
         ("site: a\nrendering: {pet: rainbow}", "rendering.pet"),

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway.config import Wards
 from gateway.management.index.arrivals_rows import SeriesRow, StudyRow
 from gateway.management.masking import mask_name, mask_series, mask_study
+from gateway.management.wards import for_ward
 
 ATTRIBUTES = {
     "00080020": {"vr": "DA", "Value": ["20261124"]},
@@ -58,6 +60,13 @@ def test_what_a_ward_is_told_is_a_closed_list() -> None:
     for secret in ("Gildong", "吉", "길동", "P-1001", "ACC-77", "Minsu", "1970"):
         assert secret not in told.decode()
     assert "00100010" not in json.loads(mask_study(study(), "none").attributes)
+
+
+def test_a_ward_is_told_when_it_must_hide_pictures() -> None:
+    assert for_ward(study(), Wards()) == mask_study(study(), "masked")
+    told = json.loads(for_ward(study(), Wards(names="none", blank_after_s=600)).attributes)
+    assert told["00910010"]["Value"] == ["MPACS EDGE"] and told["00911003"] == {"vr": "IS", "Value": [600]}
+    assert set(told) == {"00080020", "00081030", "0020000D", "00380300", "00910010", "00911003"}
 
 
 @pytest.mark.parametrize("text", ["CT of HONG", "홍길동 흉부", "P-1001 chest", "acc-77"])

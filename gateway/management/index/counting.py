@@ -9,6 +9,8 @@ QUARANTINE_DROPPED = "quarantine_dropped"
 """How many refused files were dropped for want of room."""
 ARCHIVE_BYTES = "archive_bytes"
 """The sum of what the archive's files take: it grows with each arrival, in the arrival's own transaction."""
+WARD_SETTINGS = "ward_settings"
+"""A digest of the settings under which all that wards know of was told."""
 
 
 def increment(connection: Connection, name: str) -> int:
