@@ -168,6 +168,7 @@ ATTACKS: list[Attack] = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda one: one.__name__)
 def test_attack_succeeds_on_amqtt(attack: Attack, stock: StockAmqtt, cast: Cast) -> None:
     assert attack(stock, cast)
@@ -181,6 +182,7 @@ def test_attack_fails_on_ours(attack: Attack, ours: EmbeddedBroker, cast: Cast) 
         gateway.publish(VICTIMS_HEAD, b"", retain=True)
 
 
+@pytest.mark.long
 def test_amqtt_grants_more_than_a_right_that_ends_in_plus(stock: StockAmqtt, cast: Cast) -> None:
     root = f"{topics.site_root(SITE)}/doctor"
     stock.stop()

@@ -233,6 +233,7 @@ def cpu_of_segments_s(broker: RunningBroker, cast: Cast, count: int, other_filte
     return used_s
 
 
+@pytest.mark.long
 def test_amqtt_spends_most_of_its_time_on_matching_and_formatting(
     stock: StockAmqtt, ours: EmbeddedBroker, cast: Cast
 ) -> None:
@@ -240,6 +241,7 @@ def test_amqtt_spends_most_of_its_time_on_matching_and_formatting(
     assert cpu_of_segments_s(stock, cast, count) > 2 * cpu_of_segments_s(ours, cast, count)
 
 
+@pytest.mark.long
 def test_3000_other_filters(stock: StockAmqtt, ours: EmbeddedBroker, cast: Cast) -> None:
     theirs_s = cpu_of_segments_s(stock, cast, 100, 3000)
     few_s, many_s = cpu_of_segments_s(ours, cast, 1000), cpu_of_segments_s(ours, cast, 1000, 3000)

@@ -213,6 +213,7 @@ def said(device: RunningDevice) -> bool:
     return any(word in log for word in ("disk", "complete", "evicted"))
 
 
+@pytest.mark.long
 def test_a_card_that_others_fill(ct: Made, ward: RunningGateway, tmp_path: Path) -> None:
     full_cards(1, ward, tmp_path)
 

@@ -193,6 +193,7 @@ def test_sigterm_ends_all_within_seconds(gateway: RunningGateway) -> None:
     assert "Traceback" not in gateway.log, gateway.log
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_full_disk_is_survived_shown_and_overcome(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
