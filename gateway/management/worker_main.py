@@ -47,7 +47,7 @@ def main() -> None:
     _silence()
     answers.write(protocol.pack(protocol.Ready()))
     answers.flush()
-    lean = _Lean(libc)
+    lean = _Lean(libc, jobs)
     while head := _read_head(jobs, lean):
         try:
             _serve(protocol.unpack_job(head), limits, lean, answers)
@@ -70,22 +70,27 @@ class _Lean:
     Between two slices it would only have to be fetched again, which costs a fifth of a slice's time.
     """
 
-    def __init__(self, libc: ctypes.CDLL) -> None:
+    def __init__(self, libc: ctypes.CDLL, jobs: BinaryIO) -> None:
         self._libc = libc
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY)
+        self._page_bytes = resource.getpagesize()
+        self._poll = select.poll()
+        self._poll.register(jobs.fileno(), select.POLLIN)
 
     def resident_bytes(self) -> int:
         """After a job, without what is free."""
-        if (resident := _resident_bytes()) > _MUCH_BYTES:
+        if (resident := self._resident_bytes()) > _MUCH_BYTES:
             self._libc.malloc_trim(0)
-            return _resident_bytes()
+            return self._resident_bytes()
         return resident
 
-    def wait(self, jobs: BinaryIO) -> None:
+    def wait(self) -> None:
         """Until there is a job, or none will come."""
-        poll = select.poll()
-        poll.register(jobs.fileno(), select.POLLIN)
-        if not poll.poll(_SOON_MS):
+        if not self._poll.poll(_SOON_MS):
             self._libc.malloc_trim(0)
+
+    def _resident_bytes(self) -> int:
+        return int(os.pread(self._statm, 128, 0).split()[1]) * self._page_bytes
 
 
 def _take_socket() -> tuple[BinaryIO, BinaryIO]:
@@ -112,7 +117,7 @@ def _silence() -> None:
 
 
 def _read_head(jobs: BinaryIO, lean: _Lean) -> bytes:
-    lean.wait(jobs)  # the pool sends no job before the last one was answered: nothing of the next is buffered
+    lean.wait()  # the pool sends no job before the last one was answered: nothing of the next is buffered
     lengths = jobs.read(protocol.LENGTHS.size)
     if len(lengths) < protocol.LENGTHS.size:
         return b""
@@ -158,11 +163,6 @@ def _parts(job: protocol.Job, limits: RenderLimits) -> Iterator[tuple[protocol.F
         resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
     return parts(job, limits, allow_frame)
-
-
-def _resident_bytes() -> int:
-    with Path("/proc/self/statm").open("rb", buffering=0) as file:
-        return int(file.read(128).split()[1]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from gateway.management.rendering import syntaxes as ts
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+_PLAIN: Final = frozenset({ts.IMPLICIT_VR_LITTLE_ENDIAN, ts.EXPLICIT_VR_LITTLE_ENDIAN})
 
 
 def without_unused_bits(samples: NDArray[Any], options: dict[str, Any]) -> NDArray[Any]:
@@ -26,10 +32,29 @@ def without_unused_bits(samples: NDArray[Any], options: dict[str, Any]) -> NDArr
     return corrected
 
 
-def is_packed_12(options: dict[str, Any]) -> bool:
-    """Whether frames are what ``unpacked_12`` takes, each in whole bytes."""
-    pixels: int = options["rows"] * options["columns"]
-    return bool(options["bits_allocated"] == 12 and options["samples_per_pixel"] == 1) and pixels % 2 == 0
+def reader(options: dict[str, Any], *, little_endian: bool) -> Callable[[bytes, dict[str, Any]], NDArray[Any]] | None:
+    """What makes samples of one frame's bytes without pydicom's general decoder, where something here does."""
+    if not little_endian or options["samples_per_pixel"] != 1:
+        return None
+    if options["bits_allocated"] == 12 and options["rows"] * options["columns"] % 2 == 0:
+        return unpacked_12
+    return plain if options["transfer_syntax_uid"] in _PLAIN and _is_plain(options) else None
+
+
+def _is_plain(options: dict[str, Any]) -> bool:
+    return (
+        options["pixel_keyword"] == "PixelData"
+        and options["bits_stored"] <= options["bits_allocated"] in (8, 16)
+        and options["pixel_representation"] in (0, 1)
+        and options["photometric_interpretation"] in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+    )
+
+
+def plain(data: bytes, options: dict[str, Any]) -> NDArray[Any]:
+    """Samples whose bytes are already what numpy takes, in little endian. ValueError where bytes are lacking."""
+    dtype = np.dtype(f"<{'ui'[options['pixel_representation']]}{options['bits_allocated'] // 8}")
+    samples = np.frombuffer(data, dtype).reshape(options["rows"], options["columns"])
+    return without_unused_bits(samples, options) if options.get("correct_unused_bits", True) else samples
 
 
 def unpacked_12(data: bytes, options: dict[str, Any]) -> NDArray[Any]:

@@ -163,10 +163,10 @@ class FrameSource:
         if self.transfer_syntax == ts.GE_PRIVATE_IMPLICIT:
             options["transfer_syntax_uid"] = UID(ts.EXPLICIT_VR_BIG_ENDIAN)
         photometric = str(options["photometric_interpretation"])
-        if native.is_packed_12(options) and self.header.original_encoding[1]:
+        if (samples_of := native.reader(options, little_endian=bool(self.header.original_encoding[1]))) is not None:
             for index in range(first, first + count):
                 self._file.seek(self._value_at + index * self.frame_bytes)
-                yield native.unpacked_12(self._file.read(self.frame_bytes), options), photometric
+                yield samples_of(self._file.read(self.frame_bytes), options), photometric
             return
         decoder = get_decoder(options["transfer_syntax_uid"])
         options, shape = codecs.without_fourth_sample(options)
