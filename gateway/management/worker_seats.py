@@ -3,7 +3,9 @@
 A study that has none comes before one that has some. Whoever has waited a while takes a worker from a job whose
 pictures nobody reads (its study waits for its turn, and could wait for a worker that it holds up itself); or, where
 every worker has long been silent, from the last of those jobs to begin. A job from which a worker was taken goes on
-later, behind the others; the first of them is left alone, so that each comes to its end.
+later, behind the others; the first of them is left alone, so that each comes to its end. Where there is one place only,
+another is lent while the job that has it is silent: a file that takes its time stops nobody. Where there are two, which
+is what the service's memory limit allows for, none is lent.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class Seats:
     def __init__(self, size: int, end: Callable[[WorkerProcess], Awaitable[None]]) -> None:
         self._idle: list[WorkerProcess | None] = [None] * size
         self._end = end
+        self._may_lend = size == 1
+        self._lent = False
         self._held: list[Seat] = []
         self._waiting: list[_Waiter] = []
 
@@ -80,10 +84,16 @@ class Seats:
         try:
             while not waiter.seat.done():
                 await asyncio.wait([waiter.seat], timeout=_STARVED_S)
-                if not waiter.seat.done() and not again and (seat := self._victim()):
+                if waiter.seat.done() or again:
+                    continue
+                if seat := self._victim():
                     # Now, not when the task begins: nobody else may choose it, nor its job give it back.
                     seat.taken = True
                     await asyncio.shield(self._vacate(seat))
+                elif self._may_lend and not self._lent and all(self._is_stuck(seat) for seat in self._held):
+                    self._lent = True
+                    self._idle.append(None)
+                    self._serve()
         except BaseException:
             if waiter.seat.done():
                 self.give(waiter.seat.result(), waiter.seat.result().worker)
@@ -94,10 +104,18 @@ class Seats:
         given.begun = True
         return given
 
+    def is_surplus(self, seat: Seat) -> bool:
+        """Whether a place was lent and no other job is silent any more: the worker in this one has to be ended."""
+        return self._lent and not any(self._is_silent(other) for other in self._held if other is not seat)
+
     def give(self, seat: Seat, worker: WorkerProcess | None) -> None:
         """Back from a job; ``worker`` None: it was ended."""
+        surplus = worker is None and self.is_surplus(seat)
         self._held.remove(seat)
-        self._idle.append(worker)
+        if surplus:
+            self._lent = False
+        else:
+            self._idle.append(worker)
         self._serve()
 
     def _serve(self) -> None:
@@ -119,9 +137,16 @@ class Seats:
         if unread := [seat for seat in may if seat.unread and now - seat.since >= _UNREAD_S]:
             return min(unread, key=lambda seat: seat.since)
         first, *later = sorted(self._held, key=lambda seat: seat.started_at)
-        if self._idle or any(seat.unread or now - seat.since < _SILENT_S for seat in (first, *later)):
+        if self._idle or not all(self._is_silent(seat) for seat in (first, *later)):
             return None
         return next((seat for seat in reversed(later) if seat in may), None)
+
+    def _is_silent(self, seat: Seat) -> bool:
+        return not seat.unread and asyncio.get_running_loop().time() - seat.since >= _SILENT_S
+
+    def _is_stuck(self, seat: Seat) -> bool:
+        """Silent, and neither starting nor being taken."""
+        return seat.worker is not None and not seat.taken and self._is_silent(seat)
 
     async def _vacate(self, seat: Seat) -> None:
         if seat.worker is not None:

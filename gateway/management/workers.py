@@ -200,6 +200,7 @@ class RenderPool:
     async def _give_back(self, seat: Seat, worker: WorkerProcess | None, *, reusable: bool) -> None:
         seat.resumable = False  # nobody takes it any more
         keep = worker is not None and reusable and worker.running and not self._closed
+        keep = keep and not self._seats.is_surplus(seat)
         try:
             if worker is not None and not keep:
                 # shielded: a cancelled job must not leave its worker behind

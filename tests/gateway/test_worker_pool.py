@@ -23,6 +23,7 @@ from gateway.management.rendering.limits import RenderLimits
 from gateway.management.rendering.refusal import REASONS
 from gateway.management.worker_process import WorkerLostError, WorkerProcess
 from gateway.management.workers import RenderedFrame, RenderJob, RenderPool, RenderRefused
+from tests.support.bombs import palette_that_never_ends
 from tests.support.workers import render_workers
 
 if TYPE_CHECKING:
@@ -196,6 +197,27 @@ def test_who_waits_takes_a_worker_from_a_job_that_nobody_reads_and_that_goes_on_
         assert len(pool.pids) == pool.idle == 1
 
     run(scenario)
+
+
+def test_one_worker_that_a_bomb_holds_stops_nobody(tmp_path: Path) -> None:
+    """Another one is lent meanwhile, and in the end there is one again."""
+    bomb = tmp_path / "bomb.dcm"
+    bomb.write_bytes(palette_that_never_ends())
+
+    async def scenario(pool: RenderPool) -> None:
+        held = asyncio.create_task(collect(pool, RenderJob(bomb, owner=1)))
+        while pool.idle:  # noqa: ASYNC110  # the test has a deadline
+            await asyncio.sleep(0)  # until it has the worker
+        for _ in range(2):
+            assert len(await collect(pool, RenderJob(sample("CT_small.dcm"), owner=2))) == 1
+            assert not held.done()
+        assert len(pool.pids) == 2
+        held.cancel()
+        await asyncio.gather(held, return_exceptions=True)
+        assert len(await collect(pool, RenderJob(sample("CT_small.dcm"), owner=2))) == 1
+        assert len(pool.pids) == pool.idle == 1
+
+    run(scenario, cpu_s_least=30)
 
 
 def test_leaving_early_and_cancelling_leave_nothing_behind(long_cine: Path) -> None:

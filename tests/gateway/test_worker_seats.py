@@ -94,3 +94,45 @@ def test_who_is_cancelled_while_it_takes_leaves_the_place_to_others() -> None:
         assert seats.idle == 2
 
     asyncio.run(main())
+
+
+def test_where_there_is_one_place_another_is_lent_until_a_job_ends_that_need_not_wait() -> None:
+    async def main() -> None:
+        worker, other = _Worker(), _Worker()
+        seats, (silent,) = await held_by_one([worker])
+        lent = await seats.take(2, again=False)
+        assert lent.worker is None and not silent.taken and not seats.is_surplus(lent)
+        lent.worker = other  # type: ignore[assignment]  # stands for one
+        seats.give(lent, lent.worker)
+        lent = await seats.take(3, again=False)  # the same, at once
+        assert lent.worker is other  # type: ignore[comparison-overlap]
+        # Held as long itself, it is taken from its job; there is no third.
+        last = await seats.take(4, again=False)
+        assert lent.taken and (worker.ended, other.ended) == (0, 1)
+        silent.answered(unread=False)
+        assert seats.is_surplus(last)
+        seats.give(last, None)
+        assert seats.idle == 0
+        seats.give(silent, silent.worker)
+        assert seats.idle == 1
+
+    asyncio.run(main())
+
+
+def test_who_is_cancelled_with_a_lent_place_leaves_one_in_the_end() -> None:
+    async def main() -> None:
+        seats, (silent,) = await held_by_one([_Worker()])
+        takes = [asyncio.create_task(seats.take(owner, again=False)) for owner in (2, 3)]
+        await asyncio.wait(takes, return_when=asyncio.FIRST_COMPLETED)
+        assert seats.idle == 0
+        for take in takes:
+            take.cancel()
+        done = await asyncio.gather(*takes, return_exceptions=True)
+        for seat in done:
+            if not isinstance(seat, BaseException):
+                seats.give(seat, None)
+        assert seats.is_surplus(silent)
+        seats.give(silent, None)
+        assert seats.idle == 1
+
+    asyncio.run(main())
