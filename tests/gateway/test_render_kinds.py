@@ -16,7 +16,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from gateway.management.rendering.against import compare
-from gateway.management.rendering.attributes import frame_attributes, tag_of
+from gateway.management.rendering.attributes import frame_attributes
+from gateway.management.rendering.dicom_json import tag_of
 from gateway.management.rendering.limits import RenderLimits
 from gateway.management.rendering.measuring import measuring_attributes
 from gateway.management.rendering.render import Renderer, render_frame

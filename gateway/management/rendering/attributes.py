@@ -1,12 +1,10 @@
-"""What a viewer needs to know of a frame, as flat DICOM JSON (PS3.18 annex F). No Patient module."""
+"""What a viewer needs to know of a frame, as flat DICOM JSON. No Patient module."""
 
 from __future__ import annotations
 
-import math
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from gateway.management.rendering.dicom_json import Json, tag_of, vr_of
 
 if TYPE_CHECKING:
     from gateway.management.rendering.grey import Window
@@ -33,12 +31,6 @@ _VECTORS: Final = (
 )  # fmt: skip
 """What a frame of nuclear medicine is, by dimension (PS3.3 C.8.4.8)."""
 _ORIENTATION: Final = ("ImageOrientationPatient", "ImagePositionPatient", "PatientOrientation")
-_MAX_VALUES: Final = 64
-_MAX_TEXT: Final = 64
-_INTEGER: Final = frozenset({"IS", "US", "UL", "SS", "SL"})
-_REAL: Final = frozenset({"DS", "FD", "FL"})
-
-Json = dict[str, dict[str, Any]]
 
 
 def frame_attributes(
@@ -51,8 +43,8 @@ def frame_attributes(
     """
     found: Json = {}
     for keyword in _FRAME_KEYWORDS:
-        if (element := view.element(keyword)) is not None and (values := json_values(element.value, vr_of(keyword))):
-            found[tag_of(keyword)] = {"vr": vr_of(keyword), "Value": values}
+        if (told := view.told(keyword)) is not None:
+            found[tag_of(keyword)] = told
     if shown is not None and not view.numbers("WindowCenter"):
         found[tag_of("WindowCenter")] = {"vr": "DS", "Value": [shown.center]}
         found[tag_of("WindowWidth")] = {"vr": "DS", "Value": [shown.width]}
@@ -71,35 +63,3 @@ def frame_attributes(
     for keyword in _ORIENTATION if turned else ():
         found.pop(tag_of(keyword), None)
     return found
-
-
-@cache
-def tag_of(keyword: str) -> str:
-    """A keyword's tag as DICOM JSON spells it."""
-    return f"{tag_for_keyword(keyword):08X}"
-
-
-@cache
-def vr_of(keyword: str) -> str:
-    """The value representation that the data dictionary has for a keyword."""
-    return dictionary_VR(keyword)
-
-
-def json_values(value: Any, vr: str) -> list[int | float | str]:
-    """JSON values of a fitting type; empty when one of them is none, or there are more than a viewer needs."""
-    several = list(value) if hasattr(value, "__iter__") and not isinstance(value, str | bytes) else [value]
-    if len(several) > _MAX_VALUES:
-        return []
-    values: list[int | float | str] = []
-    try:
-        for each in several:
-            if vr in _INTEGER:
-                values.append(int(each))
-            elif vr in _REAL:
-                values.append(float(each))
-            else:
-                values.append(str(each)[:_MAX_TEXT])
-    except (TypeError, ValueError, OverflowError):
-        return []
-    numbers = [each for each in values if isinstance(each, float)]
-    return values if all(map(math.isfinite, numbers)) else []

@@ -14,8 +14,9 @@ import numpy as np
 from gateway.management import worker_protocol as protocol
 from gateway.management.rendering import history, pet
 from gateway.management.rendering import syntaxes as ts
-from gateway.management.rendering.attributes import Json, frame_attributes
+from gateway.management.rendering.attributes import frame_attributes
 from gateway.management.rendering.cells import Cells
+from gateway.management.rendering.dicom_json import Json
 from gateway.management.rendering.groups import FrameView
 from gateway.management.rendering.measuring import measuring_attributes, pixel_attributes
 from gateway.management.rendering.refusal import Refusal
@@ -138,7 +139,6 @@ class _Told:
     def head(self, frame: int, media: Media, photometric: str = "") -> protocol.Frame:
         """Of a first band, which carries the attributes; without ``photometric`` of a second."""
         options = self._source.options
-        attributes = self._attributes(frame, photometric) if photometric else {}
         return protocol.Frame(
             frame=frame,
             kind="diagnostic",
@@ -147,13 +147,14 @@ class _Told:
             columns=options["columns"],
             lossy=self._lossy,
             ratio_x100=self._ratio_x100,
-            attributes=msgspec.convert(attributes, dict[str, protocol.Element]),
+            attributes=self._attributes(frame, photometric) if photometric else {},
             band=0 if photometric else 1,
         )
 
-    def _attributes(self, frame: int, photometric: str) -> Json:
+    def _attributes(self, frame: int, photometric: str) -> dict[str, protocol.Element]:
         if self._pixels[0] != photometric:
             self._pixels = photometric, pixel_attributes(self._source, photometric)
         view = FrameView(self._source.header, frame) if frame else self.view
         found = frame_attributes(view, None, suv_factor=pet.suv_factor(view))
-        return {**found, **measuring_attributes(view, little_endian=self._little_endian), **self._pixels[1]}
+        found |= measuring_attributes(view, little_endian=self._little_endian) | self._pixels[1]
+        return msgspec.convert(found, dict[str, protocol.Element])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pydicom.dataelem import DataElement, RawDataElement, convert_raw_data_element
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
+
+from gateway.management.rendering.dicom_json import Told, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +42,7 @@ class FrameView:
         self.frame = index
         self._levels = [item for group in _groups(header, index) for item in _macros(group)]
         self._levels.append(header)
-        self._found: dict[str, tuple[Dataset, DataElement] | None] = {}
+        self._found: dict[str, tuple[Dataset, Held] | None] = {}
 
     def find(self, keyword: str) -> Dataset | None:
         """The innermost data set that has a value for ``keyword``."""
@@ -50,19 +52,24 @@ class FrameView:
     def element(self, keyword: str) -> DataElement | None:
         """The innermost element that has a value for ``keyword``."""
         found = self._look(keyword)
-        return None if found is None else found[1]
+        return None if found is None else found[1].element
 
-    def _look(self, keyword: str) -> tuple[Dataset, DataElement] | None:
+    def told(self, keyword: str) -> Told | None:
+        """The innermost element that has a value for ``keyword`` as DICOM JSON; None where no JSON value fits."""
+        found = self._look(keyword)
+        return None if found is None else found[1].told
+
+    def _look(self, keyword: str) -> tuple[Dataset, Held] | None:
         """Remembered: several modules ask for the same, and pydicom takes its time for each answer."""
         if keyword not in self._found:
             self._found[keyword] = self._search(_tag(keyword))
         return self._found[keyword]
 
-    def _search(self, tag: BaseTag) -> tuple[Dataset, DataElement] | None:
+    def _search(self, tag: BaseTag) -> tuple[Dataset, Held] | None:
         for level in self._levels:
             # asked of the keys: looking the keyword up for every data set takes longer than anything else here
-            if tag in level.keys() and (element := element_of(level, tag)).value not in (None, "", []):  # noqa: SIM118
-                return level, element
+            if tag in level.keys() and not (held := _held(level, tag)).is_empty:  # noqa: SIM118
+                return level, held
         return None
 
     def numbers(self, keyword: str) -> list[float]:
@@ -87,20 +94,36 @@ class FrameView:
         return first if isinstance(first, Dataset) else None
 
 
+class Held:
+    """An element, to be read only, and what is made of it once for all slices that repeat it."""
+
+    def __init__(self, element: DataElement) -> None:
+        self.element = element
+        self.is_empty = element.value in (None, "", [])
+
+    @cached_property
+    def told(self) -> Told | None:
+        """As DICOM JSON, not to be changed."""
+        return told(self.element.value, self.element.keyword)
+
+
 def element_of(level: Dataset, tag: BaseTag) -> DataElement:
-    """An element that ``level`` has, to be read only: the slices of a series repeat most of what their headers say,
-    and what was converted for one serves the next.
-    """
+    """An element that ``level`` has, to be read only."""
+    return _held(level, tag).element
+
+
+def _held(level: Dataset, tag: BaseTag) -> Held:
+    """The slices of a series repeat most of what their headers say: what was converted for one serves the next."""
     raw: Any = level.get_item(tag, keep_deferred=True)
     if not isinstance(raw, RawDataElement) or raw.VR not in _PLAIN or not raw.value or raw.length > _MAX_PLAIN_BYTES:
-        return level[tag]
+        return Held(level[tag])
     return _converted(tag, raw.VR, raw.value, raw.is_little_endian)
 
 
 @lru_cache(maxsize=512)
-def _converted(tag: BaseTag, vr: str, value: bytes, is_little_endian: bool) -> DataElement:
+def _converted(tag: BaseTag, vr: str, value: bytes, is_little_endian: bool) -> Held:
     raw = RawDataElement(tag, vr, len(value), value, 0, is_implicit_VR=False, is_little_endian=is_little_endian)
-    return convert_raw_data_element(raw)
+    return Held(convert_raw_data_element(raw))
 
 
 @cache

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final
+
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import as_pixel_options
+from pydicom.tag import Tag
 
 from gateway.management.rendering import syntaxes as ts
+from gateway.management.rendering.groups import element_of
 from gateway.management.rendering.refusal import Refusal
 
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
+_TAGS: Final = tuple(
+    Tag(keyword)
+    for keyword in (
+        "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
+        "BitsAllocated", "BitsStored", "PixelRepresentation",
+    )
+)  # fmt: skip
+
+
+def options_of(header: Dataset) -> dict[str, Any]:
+    """pydicom's decoding options; raises what that raises for values that are none."""
+    held = header.keys()
+    return as_pixel_options(Dataset({tag: element_of(header, tag) for tag in _TAGS if tag in held}))
 
 
 def with_defaults(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydicom.dataset import Dataset
 
-from gateway.management.rendering.attributes import Json, json_values, tag_of, vr_of
+from gateway.management.rendering.dicom_json import Json, Told, tag_of, told
 from gateway.management.rendering.luts import LookupTable, lookup_table, palette
 from gateway.management.rendering.refusal import Refusal
 
@@ -61,7 +61,7 @@ def measuring_attributes(view: FrameView, *, little_endian: bool) -> Json:
     """Tables, padding, calibrations and the frame of reference of one frame."""
     found: Json = {}
     for keyword in _KEYWORDS:
-        if (held := view.element(keyword)) is not None and (element := _told(held.value, keyword)):
+        if (element := view.told(keyword)) is not None:
             found[tag_of(keyword)] = element
     for keyword in _PADDING:
         if values := view.numbers(keyword):
@@ -75,13 +75,8 @@ def measuring_attributes(view: FrameView, *, little_endian: bool) -> Json:
     return found
 
 
-def _element(level: Dataset, keyword: str) -> dict[str, Any] | None:
-    return _told(level[keyword].value, keyword)
-
-
-def _told(value: Any, keyword: str) -> dict[str, Any] | None:
-    values = json_values(value, vr_of(keyword))
-    return {"vr": vr_of(keyword), "Value": values} if values else None
+def _element(level: Dataset, keyword: str) -> Told | None:
+    return told(level[keyword].value, keyword)
 
 
 def _items(view: FrameView, keyword: str) -> list[Dataset]:
@@ -99,10 +94,10 @@ def _tables(view: FrameView, sequence: str, kind: str, *, little_endian: bool) -
         if table is None or table.entries.nbytes > room:
             continue
         room -= table.entries.nbytes
-        told = _table(table)
+        described = _table(table)
         if kind in item and (element := _element(item, kind)):
-            told[tag_of(kind)] = element
-        found.append(told)
+            described[tag_of(kind)] = element
+        found.append(described)
     return found
 
 

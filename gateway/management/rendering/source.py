@@ -15,7 +15,6 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import generate_frames, get_frame
 from pydicom.filereader import read_file_meta_info
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.utils import as_pixel_options
 from pydicom.uid import UID
 
 from gateway.management.rendering import codecs, image_pixel, native
@@ -287,7 +286,7 @@ class FrameSource:
             raise Refusal("unsupported", "TransferSyntaxUID")
         try:
             image_pixel.settle_number_of_frames(self.header)
-            options = as_pixel_options(self.header)
+            options = image_pixel.options_of(self.header)
             options["number_of_frames"] = int(options["number_of_frames"])
         except Exception as error:
             raise Refusal("malformed", "image pixel attributes") from error
@@ -297,7 +296,6 @@ class FrameSource:
             options["pixel_vr"] = head[4:6].decode("ascii")
             self._file.seek(4, io.SEEK_CUR)
         options["transfer_syntax_uid"] = UID(self.transfer_syntax)
-        options.pop("extended_offsets", None)
         return image_pixel.with_defaults(options)
 
     def _check_limits(self) -> None:
