@@ -53,8 +53,9 @@ def parts(job: protocol.Job, limits: RenderLimits, allow_frame: AllowFrame) -> I
     ``allow_frame`` is called before each frame is touched. Raises ``Refusal``: ``unsupported`` for pixels that are not
     integers of at most 16 bits.
     """
-    allow_frame(limits.cpu_s_to_open(size_of(Path(job.path))))
-    with FrameSource(Path(job.path), limits) as source:
+    path = Path(job.path)
+    allow_frame(limits.cpu_s_to_open(size_of(path)))
+    with FrameSource(path, limits) as source:
         told = _Told(source)
         count = source.span(job.first_frame, job.frame_count)
         a_frame_s = limits.cpu_s_of(source.frame_bytes)
