@@ -182,6 +182,14 @@ def test_what_was_dropped_comes_again_when_it_is_opened(ward: Page) -> None:
     assert layers["display"] == 0 and layers["thumbnail"] > 0
     assert len(ward.evaluate(READ_ALL, 60)) == 60
     ward.wait_for_function(COMPLETE)
+    # The same while it is open, or opened while it goes: what is shown as complete can be read.
+    uid = ward.evaluate("() => api.studies.value[0].series.find(s => s.frames > 0).uid")
+    for when in ("open(ref, uid); await api.evict(ref)", "const gone = api.evict(ref); open(ref, uid); await gone"):
+        ward.evaluate(f"async (uid) => {{ const {{ ref }} = api.studies.value[0]; {when}; }}", uid)
+        assert ward.evaluate("() => series.frame(59, { timeoutMs: 10000 }).then(f => f.info.index)") == 59, when
+        ward.wait_for_function(COMPLETE)
+        ward.evaluate("() => series.close()")
+        assert len(ward.evaluate(READ_ALL, 60)) == 60, when
     ward.evaluate("() => api.setPinned(api.studies.value[0].ref, true)")
     ward.evaluate("() => api.clearStore()")
     assert ward.evaluate("() => api.studies.value[0].evicted") is False

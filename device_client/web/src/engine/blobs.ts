@@ -31,6 +31,8 @@ interface Open {
 export class Blobs {
   readonly #open = new Map<string, Open>();
   readonly #bytes = new Map<string, number>();
+  // Files that are going: whoever wants one of them anew waits for that.
+  readonly #removals = new Map<string, Promise<void>>();
 
   private constructor(private readonly folder: FileSystemDirectoryHandle) {}
 
@@ -72,6 +74,7 @@ export class Blobs {
   }
 
   async #openFile(id: string, shape: Shape): Promise<Blob> {
+    await this.#removals.get(id);
     const handle = await this.folder.getFileHandle(id, { create: true });
     const file = await exclusive(handle);
     try {
@@ -86,7 +89,9 @@ export class Blobs {
     const open = this.#open.get(id);
     if (!open) return;
     open.users--;
-    this.#bytes.set(id, (await open.blob).bytes);
+    const { bytes } = await open.blob;
+    if (this.#open.get(id) !== open) return; // it was removed meanwhile
+    this.#bytes.set(id, bytes);
     const idle = [...this.#open].filter(([, one]) => one.users <= 0);
     for (const [key, one] of idle.slice(0, Math.max(0, idle.length - MAX_IDLE))) {
       this.#open.delete(key);
@@ -132,14 +137,22 @@ export class Blobs {
     return [...this.#bytes.keys()];
   }
 
+  /** From the call on these files are not here any more; resolves when all are gone. */
   async remove(ids: Iterable<string>): Promise<void> {
-    for (const id of ids) {
-      const open = this.#open.get(id);
-      this.#open.delete(id);
+    await Promise.all(Array.from(ids, (id) => this.#remove(id)));
+  }
+
+  async #remove(id: string): Promise<void> {
+    const open = this.#open.get(id);
+    this.#open.delete(id);
+    this.#bytes.delete(id);
+    const removal = Promise.resolve(this.#removals.get(id)).then(async () => {
       if (open) (await open.blob.catch(() => null))?.close();
-      this.#bytes.delete(id);
       await this.folder.removeEntry(id).catch(() => undefined);
-    }
+    });
+    this.#removals.set(id, removal);
+    await removal;
+    if (this.#removals.get(id) === removal) this.#removals.delete(id);
   }
 
   async close(): Promise<void> {

@@ -37,6 +37,8 @@ export class Fetcher {
   #session: Session | null = null;
   readonly #active = new Map<string, Download>();
   readonly #starting = new Set<string>();
+  // Of those: begun on a file that has been removed since.
+  readonly #outdated = new Set<string>();
   // Stopped while segments were on their way: the gateway has published them to nobody.
   readonly #interrupted = new Set<string>();
   #pending = 0;
@@ -84,6 +86,16 @@ export class Fetcher {
   again(id: string): void {
     this.#wishes.again(id);
     this.#look();
+  }
+
+  /** Their files go: nothing more is written to them, and they are not complete any more. */
+  forget(ids: Iterable<string>): void {
+    for (const id of ids) {
+      this.#wishes.complete.delete(id);
+      if (this.#starting.has(id)) this.#outdated.add(id);
+      const download = this.#active.get(id);
+      if (download) this.#stop(download);
+    }
   }
 
   /** Over this session from now on; nothing was in flight before. */
@@ -195,7 +207,7 @@ export class Fetcher {
       const missing = Math.max(0, fileBytes(target.entry.size) - this.store.blobs.bytes(id));
       if (!(await this.hooks.makeRoom(missing, target))) return this.rest(id);
       const download = await Download.open(this.store.blobs, target.held, target.entry, this.#pace);
-      if (this.#isClosed || !this.#wishes.targets.has(id)) return await download.close(this.store.blobs);
+      if (this.#outdated.delete(id) || this.#isClosed || !this.#wishes.targets.has(id)) return await download.close(this.store.blobs);
       this.#active.set(id, download);
       if (download.complete) this.#finish(download);
     } catch {

@@ -184,13 +184,15 @@ export class Household {
     this.#ordered.delete(group.ref);
     await this.#change(group, { evicted: true });
     const ids = group.objects.filter(policy.isDroppable).map(({ id }) => id);
+    this.fetcher.forget(ids);
     for (const id of ids) {
-      this.fetcher.complete.delete(id);
       this.cache.forget(id);
       this.#received.delete(id);
     }
+    // Before anybody looks again: who has the study open fetches anew, and must not find what is going.
+    const removal = this.store.blobs.remove(ids);
     this.changed();
-    await this.store.blobs.remove(ids);
+    await removal;
     this.showSoon();
   }
 
