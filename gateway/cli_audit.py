@@ -155,11 +155,13 @@ def verify(state: Any, against: Path | None, pruned: tuple[Path, ...], as_json: 
 
     config, opened, _ = app.open_registry(state)
     anchors = app.open_anchors(state, config)
-    earlier = itertools.chain.from_iterable(pruning.pruned(path) for path in pruned)
+    moved = itertools.chain.from_iterable(pruning.pruned(path) for path in pruned)
     try:
         with opened.connect() as connection:
-            faults = anchors.verify(connection, against, earlier)
+            first = next(moved, None)
+            faults = anchors.verify(connection, against, itertools.chain([first] if first else [], moved))
             standing = trail.standing(connection)
+            first = first or next(trail.oldest_first(connection), None)
     except ValueError as error:
         fail(str(error))
     if as_json:
@@ -167,6 +169,7 @@ def verify(state: Any, against: Path | None, pruned: tuple[Path, ...], as_json: 
             {
                 "whole": not faults,
                 "entries": standing.sequence,
+                "from": first.sequence if first else 1,
                 "link": standing.link.hex(),
                 "faults": [{"sequence": fault.sequence, "what": fault.what} for fault in faults],
             }
@@ -176,7 +179,12 @@ def verify(state: Any, against: Path | None, pruned: tuple[Path, ...], as_json: 
             click.echo(fault.what, err=True)
         click.echo(f"mpacs-gateway: the trail is not whole: {len(faults)} faults", err=True)
     else:
-        click.echo(f"the trail is whole: {standing.sequence} entries, the last link is {standing.link.hex()}")
+        since = (
+            f" from entry {first.sequence} on; the files of what was pruned before it prove the rest"
+            if first and first.sequence > 1
+            else ""
+        )
+        click.echo(f"the trail is whole{since}: {standing.sequence} entries, the last link is {standing.link.hex()}")
     if faults:
         sys.exit(1)
 

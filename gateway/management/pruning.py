@@ -75,7 +75,9 @@ def _read(path: Path) -> tuple[int, Standing | None]:
 
 
 def pruned(path: Path) -> Iterator[Entry]:
-    """The entries of a file that ``prune`` wrote; ValueError at a line that is none."""
+    """The entries of a file that ``prune`` wrote; ValueError at a line that is none, or where there is none at all."""
+    if not path.stat().st_size:
+        raise ValueError("this file holds no pruned entries: it is empty")
     with path.open(encoding="utf-8") as file:
         for line in file:
             try:

@@ -276,5 +276,10 @@ def test_pruning_by_the_command_line(office: Office, aged: Anchors, tmp_path: Pa
     assert run("verify").exit_code == run("verify", "--pruned", str(file)).exit_code == 0
     again = run("prune", "--before", "2999-01-01", "--to", str(file), "--yes")
     assert again.exit_code == 1 and "choose a new file" in again.stderr
+    assert "from entry" in run("verify").stdout and "from entry" not in run("verify", "--pruned", str(file)).stdout
+    empty = office.state.root / "empty.jsonl"
+    empty.touch()
+    nothing = run("verify", "--pruned", str(empty))
+    assert nothing.exit_code == 1 and "it is empty" in nothing.stderr
     wrong = run("verify", "--pruned", str(office.state.root / "gateway.yaml"))
     assert wrong.exit_code == 1 and "holds no pruned entries" in wrong.stderr
