@@ -22,6 +22,8 @@ from wire import asks
 _FOUND_KEPT_S = 60.0
 _FOUND_KEPT = 64
 _SERIES_ASKED = 50
+_BEAT_S = 0.5
+"""A PACS takes the longer the more it finds, of whomever: answers leave on a beat, so that their time tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,11 @@ class _Kept:
     until: float
     hits: list[Hit]
     silent: list[str]
+
+
+def until_beat(elapsed_s: float) -> float:
+    """Seconds from then to the next beat."""
+    return -elapsed_s % _BEAT_S
 
 
 class Seeking:
@@ -44,11 +51,15 @@ class Seeking:
 
     async def search(self, device: Device, profile: Profile, search: asks.Search) -> asks.Found:
         """A page of what matches; QueryInvalid if the keys are none."""
+        began = time.monotonic()
         hits, silent = await self._hits(device, profile, search)
         # Who may know of what is asked for each page, whatever the PACS are asked for only once.
         own = await asyncio.to_thread(self._own, profile, search)
         theirs = await asyncio.to_thread(self.theirs, profile, hits)
-        return searching.page_of(searching.merged(own, theirs)[: searching.MOST], search.page, silent)
+        page = searching.page_of(searching.merged(own, theirs)[: searching.MOST], search.page, silent)
+        if self._names:
+            await asyncio.sleep(until_beat(time.monotonic() - began))
+        return page
 
     async def _hits(self, device: Device, profile: Profile, search: asks.Search) -> tuple[list[Hit], list[str]]:
         """What the PACS answered, and which did not; for further pages what they did a moment ago."""
