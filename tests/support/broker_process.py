@@ -105,8 +105,8 @@ class Process:
 
 _PORTS = range(10_000, 32_000)
 """Below those that the kernel lends to outgoing connections, which could take one before its program does."""
-_numbers = itertools.count(os.getpid() * 7919)
-"""Each process of tests begins at another place, and comes to none twice."""
+_numbers = itertools.count(os.getpid() * 7919, 7)
+"""Each process of tests begins at another place, and comes to none twice; what follows a port is free, too."""
 
 
 def free_port(host: str = "127.0.0.1") -> int:
