@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_CANCEL_AGAIN_S = 3.0
 _BROKER_WAIT_S = 5.0
 _LOCK_WAIT_S = 10.0
 _KEYS_LOOK_S = 1.0
@@ -87,7 +88,7 @@ async def core(state: State) -> None:
         task = asyncio.create_task(running.run())
         sweeping = asyncio.create_task(_sweep_archive(evictor))
         renewed = asyncio.create_task(_end_with_keys(state, vault, task))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, _end, task)
         await _say_when_ready(task, running.connected, console.tried)
         try:
             await task
@@ -121,7 +122,14 @@ async def _end_with_keys(state: State, vault: "Vault", core: "asyncio.Task[None]
     while not await asyncio.to_thread(vault.was_replaced, state.keys):  # noqa: ASYNC110  # another process does it
         await asyncio.sleep(_KEYS_LOOK_S)
     _log.info("the keys were renewed")
-    core.cancel()
+    _end(core)
+
+
+def _end(core: "asyncio.Task[None]") -> None:
+    """Cancel it until it is over: before Python 3.12 wait_for may swallow a cancellation as what it waits for comes."""
+    if not core.done():
+        core.cancel()
+        asyncio.get_running_loop().call_later(_CANCEL_AGAIN_S, _end, core)
 
 
 async def _say_when_ready(core: "asyncio.Task[None]", *events: asyncio.Event) -> None:
