@@ -153,8 +153,8 @@ class Agent:
                 raise
             except LinkRefused as error:
                 lease_ends = self.household.store.lease.expires if self.household is not None else None
-                reason = await self._shut_out.refused(error, retry.refused(), lease_ends)
-                self.events.tell("refused", reason=reason)
+                reason = await self._shut_out.refused(error, for_good := retry.refused(), lease_ends)
+                self.events.tell("refused", reason=reason, shut_out=for_good)
             except LinkFailed as error:
                 self.events.tell("disconnected", reason=str(error))
             if self._wiping.is_late:

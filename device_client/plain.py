@@ -15,6 +15,7 @@ from device_client.desk import StudyView, view
 from device_client.errors import DeviceError
 from device_client.events import Event, Events
 from device_client.export import Export, ExportOptions
+from device_client.shut_out import notice
 from device_client.store import storage
 from device_client.store.state import State, Store
 from wire.errors import WireError
@@ -24,7 +25,7 @@ WARNING = (
     "pictures and what is known of the patients lie as ordinary files in {folder}: whoever takes the card or stick can "
     "read them, and what is removed may be found again on it"
 )
-_TRIGGERS = ("complete", "gone", "revoked", "evicted", "connected")
+_TRIGGERS = ("complete", "gone", "revoked", "evicted", "connected", "refused")
 _LOCKING = ("lease-ended", "wiping")
 _VERSION = ".version"
 _NEW = ".new-"
@@ -42,6 +43,8 @@ class Plain:
         self._store = store
         self._changed = asyncio.Event()
         self._locked = False
+        # Whoever is very likely revoked may read on until the lease ends, but no more as ordinary files.
+        self._shut_out = notice(state.folder) is not None
         self._writing = threading.Lock()
         events.listen(self._take)
 
@@ -49,6 +52,8 @@ class Plain:
         if event["event"] in _LOCKING:
             # A store that is merely closed, as at the process's end, is no reason to remove anything.
             self._locked = True
+        if event["event"] in ("connected", "refused"):
+            self._shut_out = bool(event.get("shut_out"))
         if event["event"] in (*_TRIGGERS, *_LOCKING):
             self._changed.set()
 
@@ -60,7 +65,7 @@ class Plain:
             if store is not None:
                 self._locked = False
             if store is not None or self._locked:
-                views = current(store) if store is not None else []
+                views = current(store) if store is not None and not self._shut_out else []
                 await asyncio.to_thread(self._mirror, store, views)
             try:
                 async with asyncio.timeout(EVERY_S):
@@ -75,7 +80,7 @@ class Plain:
         except (DeviceError, OSError):
             self._mirror(None, [])
             return
-        self._mirror(store, current(store))
+        self._mirror(store, [] if self._shut_out else current(store))
 
     def _mirror(self, store: Store | None, views: list[StudyView]) -> None:
         try:
