@@ -165,13 +165,17 @@ class Sender:
         segments: Iterable[int],
         again: bool,
         expected: Collection[str] = (),
+        came: float | None = None,
     ) -> bool:
         """``asker`` (``device/connection``) wants these parts; the devices ``expected`` may ask for the same now.
 
+        ``came`` is when the ask reached the gateway, ``now`` unless given: what was published since is on its way to
+        the asker, which subscribed before it asked, however long it took to judge what it asked.
         The caller has checked that the asker may have the object and that the object has these parts.
         False if so much is already queued for this asker that the request is not taken.
         """
         self._forget(now)
+        came = now if came is None else came
         flow = self._flows.get((root, object_id))
         device = asker.partition("/")[0]
         if flow is None:
@@ -179,9 +183,9 @@ class Sender:
             flow = _Flow(root, object_id, now, now + (self._hold_s if waits_for else 0.0), now, waits_for)
             self._flows[root, object_id] = flow
         elif asker not in flow.askers:
-            self._gather(flow, device, now)
+            self._gather(flow, device, now, came)
         flow.touched = now
-        known = flow.askers.setdefault(asker, _Asker(now, now))
+        known = flow.askers.setdefault(asker, _Asker(came, now))
         known.heard = now
         items: list[_Item] = [~page for page in pages]
         items += segments
@@ -196,9 +200,9 @@ class Sender:
         self._repairs.add(flow)
         return True
 
-    def _gather(self, flow: _Flow, device: str, now: float) -> None:
+    def _gather(self, flow: _Flow, device: str, now: float, came: float) -> None:
         """Another device asks: in time, or it is not waited for when the next flow begins."""
-        if now <= flow.began + self._hold_s:
+        if came <= flow.began + self._hold_s:
             self._late.discard(device)
         else:
             self._late.add(device)

@@ -38,15 +38,19 @@ class Pump:
         segments: list[int],
         again: bool,
         expected: Collection[str],
+        came: float,
     ) -> bool:
-        """A device wants these parts over this ``connection`` (its boot id); False if too much waits for it already."""
+        """A device wants these parts over this ``connection`` (its boot id); False if too much waits for it already.
+
+        ``came`` is when the request did, by the loop's clock.
+        """
         asker = f"{device}/{connection.hex()}"
         if self._askers.get(device) != asker:
             self.forget_device(device)
             self._askers[device] = asker
         self._sizes[object_id] = size
         now = asyncio.get_running_loop().time()
-        taken = self._sender.ask(now, asker, root, object_id, pages, segments, again, expected)
+        taken = self._sender.ask(now, asker, root, object_id, pages, segments, again, expected, came)
         self._asked.set()
         return taken
 

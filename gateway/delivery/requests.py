@@ -99,6 +99,7 @@ class Requests:
 
         Not to be called for one device twice at once: its counters grow in the order in which its requests came.
         """
+        came = asyncio.get_running_loop().time()
         try:
             there = await asyncio.to_thread(self._census.look)
             if there.version[1] != self._profiles:
@@ -112,7 +113,7 @@ class Requests:
             if device_ref in there.wiping:
                 await self._wipe(device, request)
             else:
-                await self._judge(device, there.by_reference[device.reference], request)
+                await self._judge(device, there.by_reference[device.reference], request, came)
         except WireError as error:
             self._complain(error.code)
         except Unknown:
@@ -127,14 +128,14 @@ class Requests:
             _log.warning("%d requests were not taken, the last one: %s", self._not_taken, code)
             self._not_taken, self._complains_at = 0, time.monotonic() + _COMPLAINTS_APART_S
 
-    async def _judge(self, device: Device, profile: Profile, request: Request) -> None:
+    async def _judge(self, device: Device, profile: Profile, request: Request, came: float) -> None:
         """Carry it out once, however often it comes."""
         if not self._replay.is_fresh(request):
             await self._answer(device, _answer_to(request, Refused(reason="stale")))
             return
         if isinstance(request.body, Want):
             if self._replay.is_new_want(device.device, request):
-                reply = await self._want(device, profile, request.body, request.boot)
+                reply = await self._want(device, profile, request.body, request.boot, came)
                 if reply is not None:
                     await self._answer(device, _answer_to(request, reply))
             return
@@ -217,7 +218,7 @@ class Requests:
 
     # ── want ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _want(self, device: Device, profile: Profile, want: Want, boot: bytes) -> Reply | None:
+    async def _want(self, device: Device, profile: Profile, want: Want, boot: bytes, came: float) -> Reply | None:
         object_id = encode_reference(want.object)
         is_own = encode_reference(want.recipient) == profile.reference and want.kind == profile.kind
         sealed = await self._granted(profile, object_id) if is_own else None
@@ -236,7 +237,7 @@ class Requests:
         self._presence.saw(device.device)
         expected = self._presence.devices_of(profile.reference)
         taken = self._pump.ask(
-            device.device, boot, root, object_id, sealed.size, want.pages, segments, want.again, expected
+            device.device, boot, root, object_id, sealed.size, want.pages, segments, want.again, expected, came
         )
         return None if taken else Refused(reason="busy")
 

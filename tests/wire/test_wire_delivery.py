@@ -129,6 +129,22 @@ def test_a_device_that_asks_late_is_waited_for_once() -> None:
     assert begins_at_once(3, 30.0, 2.0)
 
 
+def test_what_is_published_while_an_ask_is_judged_is_on_its_way_to_whoever_asked() -> None:
+    """A gateway under load judges one ask after the other; all of them came, and their askers listen."""
+    sender = Sender()
+
+    def ask(device: str, now: float, came: float) -> int:
+        assert sender.ask(now, f"{device}/1", "root", "object", (), range(8), False, {"first", "second", "third"}, came)
+        published = 0
+        while sender.next(now + 0.2) is not None:
+            published += 1
+        return published
+
+    assert ask("first", 1.0, 0.9) == 8
+    assert ask("second", 1.5, 1.1) == 0, "it came before the first segment was published"
+    assert ask("third", 1.6, 1.3) == 8, "it came later"
+
+
 def test_a_second_device_that_comes_at_half() -> None:
     """It gets the second half with the first device, and the first half for itself."""
     gateway, (first, second) = _together(2, bytes_per_s=20e6)
