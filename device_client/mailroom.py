@@ -1,6 +1,7 @@
 """Messages in their order: verified, kept, then applied. What floods in waits at the broker, not in memory."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from device_client.inbox import Inbox, Route
 from device_client.ledger import Held
 from device_client.store.state import State, Store
 from wire import messages
-from wire.errors import SealBroken, SignatureInvalid, WireError
+from wire.errors import EpochUnknown, SealBroken, SignatureInvalid, WireError
 from wire.limits import MAX_MESSAGE_BYTES
+
+log = logging.getLogger("mpacs.device")
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 MAX_GROUP = 64
@@ -162,6 +165,10 @@ class Mailroom:
         shelf = self.store.ledger.shelves.get(recipient) if self.store is not None else None
         if shelf is not None and shelf.revoked and isinstance(error, SealBroken):
             return  # sealed under an epoch that is not for this device any more, which was said already
+        if isinstance(error, EpochUnknown):
+            # Of a new epoch the head may come before the keys: with its key it comes again, or never to this device.
+            log.info("%s of an epoch whose key has not come", purpose)
+            return
         self._inbox.refuse(error, purpose)
 
     async def _announcements(self, group: list[_Letter]) -> None:

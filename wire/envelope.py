@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from wire import hpke, limits, messages, seal, sign, topics
-from wire.errors import Malformed, SealBroken, TooLarge
+from wire.errors import EpochUnknown, Malformed, TooLarge
 from wire.messages import Announcement, Answer, DeviceKey, Head, Keys, Layer, Request
 from wire.names import Kind, decode_reference, encode_reference
 
@@ -48,7 +48,7 @@ def _open_for_epoch(
         raise Malformed("cut short in the epoch")
     epoch = int.from_bytes(body[:_EPOCH_BYTES], "big")
     if epoch not in epoch_keys:
-        raise SealBroken("sealed for an epoch whose key is not here")
+        raise EpochUnknown("sealed for an epoch whose key is not here")
     return seal.open_whole(epoch_keys[epoch], _epoch_context(label, topic, epoch), body[_EPOCH_BYTES:])
 
 

@@ -60,6 +60,10 @@ class SealBroken(WireError):
     code = "seal-broken"
 
 
+class EpochUnknown(SealBroken):
+    """Rightly signed, and sealed for an epoch whose key is not here: perhaps it only has not come yet."""
+
+
 class DigestMismatch(WireError):
     """A segment, manifest page or manifest is not the one that was announced."""
 

@@ -172,6 +172,19 @@ def test_a_new_epoch_and_revocation(gateway, watched):
     wait_until(lambda: not watched.study(UID)["current"], what="revoked is not current")
 
 
+def test_what_comes_before_its_epochs_key_is_no_fault_and_comes_again(gateway, watched):
+    study = make_study(gateway, UID)
+    gateway.announce(study)
+    watched.settle()
+    gateway.epoch, gateway.epoch_key = 2, os.urandom(32)
+    gateway.announce(study)
+    gateway.publish_keys()
+    watched.settle()
+    assert watched.study(UID)["current"]
+    watched.process.terminate()
+    assert "refused" not in watched.process.communicate(timeout=20)[1]
+
+
 def test_an_older_message_of_the_same_epoch_takes_no_key_away(gateway, watched):
     """From before this device was enrolled: signed, of the current epoch, and without its entry."""
     gateway.announce(make_study(gateway, UID))
