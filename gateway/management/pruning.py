@@ -9,6 +9,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from gateway.audit import Event
 from gateway.management.anchors import Anchors
+from gateway.management.files import sync_folder
 from gateway.management.index import trail
 from gateway.management.index.trail import Entry, Standing
 
@@ -59,6 +60,7 @@ def _write(to: Path, entries: Iterable[Entry]) -> None:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(to.parent)
 
 
 def _read(path: Path) -> tuple[int, Standing | None]:
