@@ -1,20 +1,17 @@
 """What a recipient is told of a study that it has by a share alone: who gave it, until when. Pure."""
 
 import datetime as dt
-import json
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.management.census import People
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.grants import Grant
 from gateway.management.index.people import Profile
+from gateway.management.private_block import SHARED_BY, SHARED_UNTIL, with_elements
 from gateway.management.rights import is_masked
 from gateway.management.standing import holds
 
-CREATOR, BY, UNTIL = "00910010", "00911001", "00911002"
-"""A private block (PS3.5 section 7.8.1) in the study's attributes, see docs/protocol.md."""
-CREATOR_NAME = "MPACS EDGE"
 _MOST = 8
 _MOST_CHARACTERS = 64
 """Of an LO (PS3.5 section 6.2)."""
@@ -41,11 +38,9 @@ def marked(study: StudyRow, given: tuple[Loan, ...]) -> StudyRow:
     """The study with the marks of its loans."""
     if not given:
         return study
-    attributes = json.loads(study.attributes)
-    attributes[CREATOR] = {"vr": "LO", "Value": [CREATOR_NAME]}
-    attributes[BY] = {"vr": "LO", "Value": [one.by.replace("\\", " ")[:_MOST_CHARACTERS] for one in given]}
-    attributes[UNTIL] = {"vr": "DT", "Value": [_moment(one.until) for one in given]}
-    return replace(study, attributes=json.dumps(attributes, ensure_ascii=False, separators=(",", ":")).encode())
+    givers = [one.by.replace("\\", " ")[:_MOST_CHARACTERS] for one in given]
+    untils = [_moment(one.until) for one in given]
+    return with_elements(study, {SHARED_BY: {"vr": "LO", "Value": givers}, SHARED_UNTIL: {"vr": "DT", "Value": untils}})
 
 
 def _moment(until: int) -> str | None:

@@ -4,8 +4,6 @@ What was told under other settings is told anew: a digest of the settings is kep
 """
 
 import hashlib
-import json
-from dataclasses import replace
 
 import msgspec
 import sqlalchemy as sa
@@ -16,11 +14,9 @@ from gateway.management.index import counting
 from gateway.management.index.arrivals_rows import StudyRow
 from gateway.management.index.people import profiles
 from gateway.management.index.told import announcements
-from gateway.management.loans import CREATOR, CREATOR_NAME
 from gateway.management.masking import mask_study
+from gateway.management.private_block import BLANK_AFTER, with_elements
 
-BLANK_AFTER = "00911003"
-"""Of the private block in the study's attributes, see docs/protocol.md."""
 _DIGEST_BYTES = 6
 
 
@@ -29,10 +25,7 @@ def for_ward(study: StudyRow, settings: Wards) -> StudyRow:
     masked = mask_study(study, settings.names)
     if settings.blank_after_s is None:
         return masked
-    attributes = json.loads(masked.attributes)
-    attributes[CREATOR] = {"vr": "LO", "Value": [CREATOR_NAME]}
-    attributes[BLANK_AFTER] = {"vr": "IS", "Value": [settings.blank_after_s]}
-    return replace(masked, attributes=json.dumps(attributes, ensure_ascii=False, separators=(",", ":")).encode())
+    return with_elements(masked, {BLANK_AFTER: {"vr": "IS", "Value": [settings.blank_after_s]}})
 
 
 def told_otherwise(connection: Connection, settings: Wards) -> list[int]:
@@ -50,7 +43,9 @@ def told_otherwise(connection: Connection, settings: Wards) -> list[int]:
 
 def all_told(connection: Connection, settings: Wards) -> None:
     """Nothing that wards know of was told under other settings any more."""
-    counting.put(connection, counting.WARD_SETTINGS, _digest(settings))
+    digest = _digest(settings)
+    if counting.get(connection, counting.WARD_SETTINGS) != digest:  # asked at each change of people: mostly it is so
+        counting.put(connection, counting.WARD_SETTINGS, digest)
 
 
 def _digest(settings: Wards) -> int:

@@ -11,10 +11,11 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
+from gateway.middleware.charset import TEXT_VRS
+
 # One element may not fill an announcement, and a sequence not a page.
 _VALUE_LIMIT_BYTES = 1024
 _SEQUENCE_LIMIT_BYTES = 4096
-_READ = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _WHOLE = frozenset({"OtherPatientIDs", "IssuerOfPatientID", "PatientID", "AccessionNumber", "StudyID", "AdmissionID"})
 """Identifiers: whole or not at all, for the beginning of one may be another one."""
 _CUT = "…"
@@ -158,7 +159,7 @@ def _encode(data: Dataset, tags: list[int], more: dict[str, Any]) -> bytes:
         encoded = single.to_json_dict(suppress_invalid_tags=True)
         limit = _SEQUENCE_LIMIT_BYTES if element.VR == "SQ" else _VALUE_LIMIT_BYTES
         for name, value in encoded.items():
-            shown = _cut(value, limit) if element.VR in _READ and element.keyword not in _WHOLE else value
+            shown = _cut(value, limit) if element.VR in TEXT_VRS and element.keyword not in _WHOLE else value
             if len(json.dumps(shown)) <= limit:
                 out[name] = shown
     return json.dumps(out, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode("utf-8", "replace")

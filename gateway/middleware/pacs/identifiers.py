@@ -14,12 +14,11 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
 from gateway.middleware.attributes import AttributeCache, tags
-from gateway.middleware.charset import mark_of, reading_of
+from gateway.middleware.charset import TEXT_VRS, mark_of, reading_of
 from gateway.middleware.pacs.query import Query, wide_name
 
 log = logging.getLogger(__name__)
 
-_TEXT_VRS = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 _ELEMENT_LIMIT = 4096
 _ESCAPES = {"ISO 2022 IR 149": ("euc_kr", b"\x1b$)C"), "ISO 2022 IR 58": ("gb2312", b"\x1b$)A")}
 """Sets that stand in G1 beside ASCII, so that wildcards need no escape back."""
@@ -28,7 +27,7 @@ _keys = functools.cache(tags)
 
 @functools.cache
 def _texts(*keywords: str) -> tuple[int, ...]:
-    return tuple(tag for tag in _keys(*keywords) if dictionary_VR(tag) in _TEXT_VRS)
+    return tuple(tag for tag in _keys(*keywords) if dictionary_VR(tag) in TEXT_VRS)
 
 
 def identifiers(query: Query, charsets: Sequence[str]) -> Iterator[Dataset]:
