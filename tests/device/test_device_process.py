@@ -5,8 +5,8 @@ import signal
 import stat
 
 import pytest
-from conftest import Device
 from device_broker import wait_until
+from device_command import Device
 from device_gateway import make_study
 
 from device_client.store.files import FolderLock

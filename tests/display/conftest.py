@@ -1,6 +1,5 @@
 """A ward with two studies of Korean patients, by real processes, once for all tests that only look at it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pydicom.dataset import Dataset
 from benchmarks.studies import HONG, LEE, Made, long_ct
 from tests.support.displays import RunningDisplay
 from tests.support.gateways import RunningGateway
+from tests.support.known import known_pictures  # noqa: F401  # for each module here
 
 WARD = "3병동"
 
@@ -22,15 +22,6 @@ def in_bed(location: str, priority: str = "ROUTINE"):
         dataset.RequestedProcedurePriority = priority
 
     return change
-
-
-@pytest.fixture(scope="module", autouse=True)
-def known_pictures() -> Iterator[None]:
-    """Sizes and looks are compared here: studies are made of what PyPI brings, whether the corpus is there or not."""
-    corpus = os.environ.pop("MPACS_CORPUS", None)
-    yield
-    if corpus is not None:
-        os.environ["MPACS_CORPUS"] = corpus
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence
 from gateway.cli import main
 from gateway.management.index.people import Profile
 from gateway.management.newcomers import Known, Newcomer, named_in
-from tests.support.pacs import Modality, Orthanc, Qrscp
+from tests.support.pacs import Orthanc, Qrscp, stocked
 from tests.support.pacs_desk import HONG, STUDY, desk, make_study, settings_of
 
 KIM = "Kim^Minsu^^Dr=金^民秀=김^민수"
@@ -55,11 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory, files: list[Path]) -> Iterator[dict[str, Orthanc | Qrscp]]:
-    folder = tmp_path_factory.mktemp("pacs")
-    with Orthanc(folder / "orthanc", [Modality("MPACS", 1)]) as orthanc, Qrscp(folder / "qrscp", []) as qrscp:
-        orthanc.put(files)
-        qrscp.put(files)
-        yield {"orthanc": orthanc, "qrscp": qrscp}
+    with stocked(tmp_path_factory.mktemp("pacs"), files) as both:
+        yield both
 
 
 def call(folder: Path, *arguments: str) -> Result:

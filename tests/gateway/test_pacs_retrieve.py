@@ -9,7 +9,7 @@ import pytest
 
 from gateway.middleware.pacs.errors import QueryInvalid
 from gateway.middleware.pacs.query import Progress, Query, value
-from tests.support.pacs import Modality, Orthanc, Qrscp
+from tests.support.pacs import Orthanc, Qrscp, stocked
 from tests.support.pacs_desk import HONG, STUDY, desk, make_study, settings_of, take_in
 
 pytestmark = [pytest.mark.peer("Orthanc"), pytest.mark.peer("dcmqrscp")]
@@ -23,11 +23,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory, files: list[Path]) -> Iterator[dict[str, Orthanc | Qrscp]]:
-    folder = tmp_path_factory.mktemp("pacs")
-    with Orthanc(folder / "orthanc", [Modality("MPACS", 1)]) as orthanc, Qrscp(folder / "qrscp", []) as qrscp:
-        orthanc.put(files)
-        qrscp.put(files)
-        yield {"orthanc": orthanc, "qrscp": qrscp}
+    with stocked(tmp_path_factory.mktemp("pacs"), files) as both:
+        yield both
 
 
 def asked(peer: Orthanc | Qrscp) -> int:

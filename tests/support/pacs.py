@@ -15,7 +15,7 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -316,3 +316,12 @@ class Proxy(_Peer):
     @property
     def dicomweb(self) -> str:
         return f"https://127.0.0.1:{self.port}/dicom-web"
+
+
+@contextlib.contextmanager
+def stocked(folder: Path, files: Sequence[Path]) -> Iterator[dict[str, Orthanc | Qrscp]]:
+    """Both kinds of PACS, with the same files."""
+    with Orthanc(folder / "orthanc", [Modality("MPACS", 1)]) as orthanc, Qrscp(folder / "qrscp", []) as qrscp:
+        orthanc.put(files)
+        qrscp.put(files)
+        yield {"orthanc": orthanc, "qrscp": qrscp}

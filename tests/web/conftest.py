@@ -4,7 +4,6 @@ Mark every test that uses ``browser`` or a page with ``pytest.mark.peer("chromiu
 counted, where Chromium is absent.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 from tests.support import web_build
 from tests.support.browsers import PHONE, TABLET, new_page, trusting_browser
 from tests.support.gateways import RunningGateway
+from tests.support.known import known_pictures  # noqa: F401  # for each module here
 from tests.web.attempts import SCRIPT
 
 PAGE = """<!doctype html>
@@ -21,15 +21,6 @@ PAGE = """<!doctype html>
 <script src="/assets/page-0123abcd.js"></script></head>
 <body><p id="said">nothing</p></body></html>
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def known_pictures() -> Iterator[None]:
-    """Sizes and looks are compared here: studies are made of what PyPI brings, whether the corpus is there or not."""
-    corpus = os.environ.pop("MPACS_CORPUS", None)
-    yield
-    if corpus is not None:
-        os.environ["MPACS_CORPUS"] = corpus
 
 
 @pytest.fixture(scope="module")
