@@ -47,6 +47,7 @@ def web_entries(folder: Path, quick: bool) -> list[dict[str, Any]]:
             path = gateway.state / "gateway.yaml"
             settings = yaml.safe_load(path.read_text())
             settings["https"]["origin"] = f"https://127.0.0.1:{port}"
+            settings.setdefault("access", {})["release"] = "automatic"  # the patient's own studies are looked at
             path.write_text(yaml.safe_dump(settings))
             with gateway, SlowLink(settings["https"]["port"], rate, round_trip_s, port):
                 gateway.cli("profile", "add", "doctor", "WEB", "--attends", "*")
